@@ -1,0 +1,165 @@
+"""What this kind of experiment must be, as data: one TOML file per profile in `contracts/`."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from labgate.finding import Basis
+
+DEFAULT = "airas-2025-11"
+
+
+class UnknownContractError(ValueError):
+    """No profile bears that name."""
+
+
+@dataclass(frozen=True)
+class Bullet:
+    """One line of a criterion.
+
+    `settled_by` lists the bases on which it can be shown to hold. A heading has `parts` and follows them.
+    A bullet that is not `required` is advisory: it is shown and never decides.
+    """
+
+    id: str
+    says: str
+    settled_by: tuple[Basis, ...]
+    required: bool
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Criterion:
+    name: str
+    number: int
+    title: str
+    bullets: tuple[Bullet, ...]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to start a run: the overrides it puts on the command line, and what the code must set in it.
+
+    `sets` maps dotted config keys to the values that must hold while training; `tracked` tells whether W&B
+    hears of it; `whole` marks the mode that does the whole experiment.
+    """
+
+    name: str
+    overrides: Mapping[str, str]
+    sets: Mapping[str, object]
+    tracked: bool
+    whole: bool
+    max_batches: int | None = None
+
+
+@dataclass(frozen=True)
+class Contract:
+    name: str
+    title: str
+    since: date
+    run_folder: str
+    required_files: tuple[str, ...]
+    optional_files: tuple[str, ...]
+    sections: tuple[str, ...]
+    cache_folder: str
+    train_command: str
+    evaluate_command: str
+    run_key: str
+    modes: tuple[Mode, ...]
+    criteria: tuple[Criterion, ...]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    config_file: str = "config/config.yaml"
+    main_module: str = "src.main"
+    train_module: str = "src.train"
+    evaluate_module: str = "src.evaluate"
+
+    def bullets(self) -> Iterator[Bullet]:
+        for criterion in self.criteria:
+            yield from criterion.bullets
+
+    def mode(self, name: str) -> Mode:
+        return next(mode for mode in self.modes if mode.name == name)
+
+    @property
+    def full(self) -> Mode:
+        """The mode that does the whole experiment."""
+        return next(mode for mode in self.modes if mode.whole)
+
+    def train_argv(self, run_id: str, mode: Mode, results_dir: str) -> list[str]:
+        """The overrides that `src.main` receives, exactly as a shell would hand them over."""
+        words = {"run_id": run_id, "results_dir": results_dir}
+        words["mode"] = " ".join(f"{key}={value}" for key, value in mode.overrides.items())
+        return _arguments(self.train_command.format(**words))
+
+    def evaluate_argv(self, run_ids: Sequence[str], results_dir: str) -> list[str]:
+        """The arguments that `src.evaluate` receives."""
+        import json
+
+        text = self.evaluate_command.format(results_dir=results_dir, run_ids=json.dumps(list(run_ids)))
+        return _arguments(text)
+
+
+def _arguments(command: str) -> list[str]:
+    """The words of `uv run python … -m module WORD …` that come after the module."""
+    words = shlex.split(command)
+    return words[words.index("-m") + 2 :]
+
+
+def names() -> tuple[str, ...]:
+    """The profiles that ship with labgate, the oldest first."""
+    folder = resources.files("labgate") / "contracts"
+    found = [entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")]
+    return tuple(sorted(found, key=lambda name: load(name).since))
+
+
+@cache
+def load(name: str) -> Contract:
+    """The profile of that name. Raises UnknownContractError with the known names."""
+    entry = resources.files("labgate") / "contracts" / f"{name}.toml"
+    if not entry.is_file():
+        folder = resources.files("labgate") / "contracts"
+        known = sorted(e.name.removesuffix(".toml") for e in folder.iterdir() if e.name.endswith(".toml"))
+        raise UnknownContractError(f"no contract is called {name!r}; there are {', '.join(known)}")
+    return _parse(tomllib.loads(entry.read_text(encoding="utf-8")))
+
+
+def _parse(data: dict[str, Any]) -> Contract:
+    base = load(data.pop("based_on")) if "based_on" in data else None
+    criteria = tuple(_criterion(entry) for entry in data.pop("criterion", []))
+    modes = tuple(_mode(entry) for entry in data.pop("mode", []))
+    for key in ("required_files", "optional_files", "sections"):
+        if key in data:
+            data[key] = tuple(data[key])
+    if base is None:
+        return Contract(criteria=criteria, modes=modes, **data)
+    replaced = {criterion.name: criterion for criterion in criteria}
+    merged = tuple(replaced.pop(criterion.name, criterion) for criterion in base.criteria)
+    values = {**base.__dict__, **data}
+    values["modes"] = modes or base.modes
+    values["criteria"] = (*merged, *replaced.values())
+    return Contract(**values)
+
+
+def _mode(entry: dict[str, Any]) -> Mode:
+    return Mode(**{"max_batches": None, **entry})
+
+
+def _criterion(entry: dict[str, Any]) -> Criterion:
+    bullets = tuple(
+        Bullet(
+            id=f"{entry['name']}.{bullet['id']}",
+            says=bullet["says"],
+            settled_by=tuple(Basis(basis) for basis in bullet.get("settled_by", ())),
+            required=bullet.get("required", True),
+            parts=tuple(f"{entry['name']}.{part}" for part in bullet.get("parts", ())),
+        )
+        for bullet in entry["bullet"]
+    )
+    return Criterion(entry["name"], entry["number"], entry["title"], bullets)
