@@ -26,6 +26,11 @@ class Basis(StrEnum):
     RAN = "ran"
     JUDGED = "judged"
 
+    @property
+    def words(self) -> str:
+        """What one does to know it."""
+        return {"read": "reading", "ran": "running", "judged": "a reviewer's judgement"}[self]
+
 
 class Impact(StrEnum):
     """What a failure costs, the worst first."""
@@ -38,6 +43,16 @@ class Impact(StrEnum):
     """It runs and the science is wrong."""
     REMARKS = "remarks"
     """Worth a look; never decides a verdict."""
+
+    @property
+    def words(self) -> str:
+        """What a failure of this kind does."""
+        return {
+            "blocks": "would crash or hang",
+            "breaches": "breaks the contract",
+            "misleads": "runs, and the science is wrong",
+            "remarks": "is worth a look",
+        }[self]
 
 
 @dataclass(frozen=True, order=True)
