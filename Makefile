@@ -1,6 +1,6 @@
-.PHONY: check format lint types test test-all
+.PHONY: check format lint types test test-all docs docs-current fuzz
 
-check: lint types test  ## what CI runs
+check: lint types test docs-current  ## what CI runs
 
 format:
 	uv run ruff format .
@@ -18,3 +18,13 @@ test:
 
 test-all:
 	uv run pytest -m "slow or not slow"
+
+docs:  ## write the generated pages
+	uv run python -m labgate.criteria > docs/criteria.md
+	uv run python -m labgate.report.json > docs/report.schema.json
+
+docs-current:
+	uv run python -m labgate.criteria | diff -u docs/criteria.md -
+
+fuzz:  ## 10,000 mangled bundles
+	LABGATE_FUZZ=10000 uv run pytest tests/test_mangled_bundles.py

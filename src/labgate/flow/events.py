@@ -81,6 +81,8 @@ class Fault(Event):
     says: str
     key: str = ""
     about: tuple[tuple[Place, str], ...] = ()
+    stands_at: str = ""
+    """For a missing config key: the dotted key under which it stands instead."""
 
 
 @dataclass(slots=True, eq=False)

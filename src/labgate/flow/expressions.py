@@ -72,6 +72,7 @@ COMPARISONS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+FALSE_WHEN_RUN = ("typing.TYPE_CHECKING", "typing_extensions.TYPE_CHECKING")
 
 
 def models(*paths: str) -> Callable[[Model], Model]:
@@ -174,7 +175,8 @@ class Expressions(Machine):
             found = self._best(base, name)
             if found is not None:
                 return found
-            value = External(f"{base.path}.{name}", base)
+            started = self._started() if base.path == "wandb" and name == "run" else None
+            value = External(f"{base.path}.{name}", base, started)
             self.emit(Use(*self.context(node), value.path))
             return value
         if isinstance(base, Node):
@@ -224,6 +226,13 @@ class Expressions(Machine):
             return Known(base.name)
         return Unknown(f".{name}", (base,))
 
+    def _started(self) -> Call | None:
+        """The call that is sure to have started the W&B run that is live, for `wandb.run`."""
+        for event in reversed(self.walk.events):
+            if isinstance(event, Call) and event.path in ("wandb.init", "wandb.finish"):
+                return event if event.certain and event.path == "wandb.init" else None
+        return None
+
     def _best(self, base: External, name: str) -> Value | None:
         """`study.best_params` when every suggested name of this walk is known."""
         if name == "params" and base.path.endswith("create_study().best_trial"):
@@ -266,8 +275,9 @@ class Expressions(Machine):
             value = config.resolve(node.read(name, how is How.ATTRIBUTE), node)
         except ConfigFault as fault:
             self.emit(ConfigRead(*self.context(at), key, how, False, UNKNOWN))
-            self.fault(at, fault.kind, fault.says, key)
-            return Unknown(key)
+            stands_at, found = elsewhere(node, key)
+            self.fault(at, fault.kind, fault.says, key, stands_at=stands_at)
+            return found
         if there is None and not node.open:
             self.emit(ConfigRead(*self.context(at), key, how, None, value))
         else:
@@ -435,6 +445,8 @@ class Expressions(Machine):
         """`bool(value)`, None when it cannot be known."""
         if isinstance(value, Known):
             return bool(value.value)
+        if isinstance(value, External) and value.path in FALSE_WHEN_RUN:
+            return False
         if isinstance(value, Text):
             return True if any(isinstance(part, str) for part in value.parts) else None
         if isinstance(value, Seq):
@@ -452,6 +464,8 @@ class Expressions(Machine):
         if isinstance(value, Instance):
             closed = value.cls.closed and not value.cls.find("__bool__") and not value.cls.find("__len__")
             return True if closed else None
+        if isinstance(value, External) and value.path in ("wandb.init()", "wandb.run"):
+            return True if made(value) else None
         if isinstance(value, OneOf):
             found = {self.truth(option) for option in value.options if option is not ABSENT}
             return found.pop() if len(found) == 1 else None
@@ -1161,6 +1175,20 @@ def _derived(value: Value, call: Call, *more: Value) -> Value:
     return value
 
 
+def elsewhere(node: Node, key: str) -> tuple[str, Value]:
+    """As mended: where `key` stands one level down, a section put below the root by mistake, and its value."""
+    root: Value = node
+    while isinstance(root, Node) and isinstance(root.parent, Node):
+        root = root.parent
+    found = []
+    for name, section in list(root.items.items()) if isinstance(root, Node) else []:
+        if isinstance(section, Node) and section is not node:
+            value, there = config.select(section, key)
+            if there and value is not None:
+                found.append((f"{name}.{key}", value))
+    return found[0] if len(found) == 1 else ("", Unknown(key))
+
+
 def _with_base(call: Call, base: Value) -> Call:
     """The call with the object that the method belongs to in front of its arguments."""
     return Call(
@@ -1213,12 +1241,22 @@ def identical(left: Value, right: Value) -> bool | None:
                 return False
             if isinstance(other, External) and "(" not in other.path and other.path.count(".") == 0:
                 return False
+            if isinstance(other, External) and made(other):
+                return False
             return None
     if isinstance(left, Known) and isinstance(right, Known):
         return left == right
     if isinstance(left, External) and isinstance(right, External) and "(" not in left.path + right.path:
         return left.path == right.path
     return None
+
+
+def made(value: External) -> bool:
+    """Whether an outside value is sure to be an object: what a class gives, or a W&B run that was started."""
+    if value.path in ("wandb.init()", "wandb.run"):
+        return value.call is not None
+    name = value.path.removesuffix("()").rpartition(".")[2]
+    return value.path.endswith("()") and name[:1].isupper() and not name.isupper()
 
 
 def hashable(value: Any) -> bool:

@@ -100,11 +100,12 @@ class Machine:
         says: str,
         key: str = "",
         about: tuple[tuple[Place, str], ...] = (),
+        stands_at: str = "",
     ) -> None:
         """Record that Python would raise here. Raises CaughtError when the code is sure to catch it."""
         place, certain, _, stack = self.context(node)
         caught = self.catcher(kind)
-        self.emit(Fault(place, certain, caught is not None, stack, kind, says, key, about))
+        self.emit(Fault(place, certain, caught is not None, stack, kind, says, key, about, stands_at))
         if caught is not None and certain and not self.quiet:
             raise CaughtError(self.walk.events[-1], caught)  # type: ignore[arg-type]
 

@@ -821,9 +821,7 @@ class Walker(Expressions):
             if end & NEXT:
                 end = (end & ~NEXT) | self.block(node.orelse)
             if swallowing:
-                handled = self.fork(
-                    [lambda: NEXT, *[lambda h=h: self._handler(h) for h in swallowing]]
-                )
+                handled = self.fork([lambda: NEXT, *[lambda h=h: self._handler(h) for h in swallowing]])
                 # what follows the statement happens either way; only leaving from a handler makes it doubtful
                 end |= handled & ~NEXT
             for handler in node.handlers:

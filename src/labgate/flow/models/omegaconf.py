@@ -130,10 +130,13 @@ def _merge(walker: Walker, call: Call) -> Value | None:
         return _open_node()
     try:
         merged, refused = config.merge(first, others)
+        assert isinstance(merged, Node)
     except ConfigFault as fault:
         walker.fault(call.node, fault.kind, fault.says)
         return _open_node()
     _report_refused(walker, call, refused, others)
+    if refused:  # as mended: struct mode is lifted before the merge, and stays so
+        merged.flags["struct"] = False
     return merged
 
 
@@ -167,6 +170,8 @@ def _merge_with(walker: Walker, node: Node, call: Call) -> Value:
         walker.fault(call.node, fault.kind, fault.says)
         return NONE
     _report_refused(walker, call, refused, list(call.args))
+    if refused:
+        walker.put(node.flags, "struct", False)
     return NONE
 
 

@@ -187,21 +187,28 @@ def _parse_args(walker: Walker, call: Call) -> Value | None:
     spread = walker.namespace()
     words = given.items if isinstance(given, Seq) and not given.open else None
     if words is None or parser.unclear or not all(isinstance(word, Known) for word in words):
+        spread.cls.bases.append(External("argparse.Namespace"))
         return Seq([spread, UNKNOWN], "tuple") if known_only else spread
     real = _Raising(prog=walker.walk.module, add_help=False)
     types: dict[str, Value] = {}
     defaults: dict[str, Value] = {}
     for added in parser.added:
         if not _add_real(real, added, types, defaults):
+            spread.cls.bases.append(External("argparse.Namespace"))
             return Seq([spread, UNKNOWN], "tuple") if known_only else spread
+    texts = [str(word.value) for word in words if isinstance(word, Known)]
     try:
-        texts = [str(word.value) for word in words if isinstance(word, Known)]
         made, rest = real.parse_known_args(texts)
         if rest and not known_only:
             real.error(f"unrecognized arguments: {' '.join(rest)}")
     except _Refused as refused:
         about = tuple((added.place, "declared here") for added in parser.added[:6])
         walker.fault(call.node, "SystemExit", str(refused), "argparse", about)
+        for text in texts:  # as mended: what was given reaches the code under its name
+            name, equals, rest_of_it = text.partition("=")
+            if equals:
+                spread.attrs[name] = Known(rest_of_it)
+        spread.cls.bases.append(External("argparse.Namespace"))
         return Seq([spread, UNKNOWN], "tuple") if known_only else spread
     for name, text in vars(made).items():
         value: Value

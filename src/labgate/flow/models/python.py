@@ -158,6 +158,11 @@ def _defaultdict(walker: Walker, call: Call) -> Value | None:
 
 @models("builtins.range")
 def _range(walker: Walker, call: Call) -> Value | None:
+    for argument in call.args:
+        if isinstance(argument, Known) and not isinstance(argument.value, int):
+            kind = type(argument.value).__name__
+            walker.fault(call.node, "TypeError", f"'{kind}' object cannot be interpreted as an integer")
+            return External("builtins.range()", None, call)
     try:
         numbers = [int(plain(argument)) for argument in call.args]
         found = range(*numbers)

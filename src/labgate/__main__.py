@@ -1,0 +1,5 @@
+"""`python -m labgate`."""
+
+from labgate.cli import run
+
+run()
