@@ -1,0 +1,181 @@
+"""Keys that the evaluation asks for against keys that the training gave to W&B."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from labgate.bundle import Bundle
+from labgate.criteria._asked import Asked, Manner, Part, questions
+from labgate.criteria._tracing import cut, unit_of
+from labgate.criteria._wandb import AUTOMATIC, Told, is_init, names_of, told, whole
+from labgate.finding import Answer, Evidence, Impact, cannot_tell, failed, passed, remarked
+from labgate.flow import Flow
+from labgate.flow.events import Call, Event, Place, Walk, evidence
+
+
+@dataclass(frozen=True)
+class Met:
+    """A key that is asked for: where it was given, or which runs never give it."""
+
+    asked: Asked
+    given: Event | None
+    lacking: tuple[Walk, ...]
+    unsure: bool
+
+
+def answers(bundle: Bundle, flow: Flow, part: Part) -> Iterator[Answer]:
+    """What came of matching, for the history or for the summary."""
+    walks = [walk for walk in whole(flow) if any(map(is_init, walk.events))]
+    if not flow.evaluation:
+        yield cannot_tell("there is no evaluation to ask for anything")
+        return
+    if not walks:
+        yield cannot_tell("no W&B run of the training was seen")
+        return
+    evaluation = flow.evaluation[0]
+    if not any(
+        call.path.endswith(("run().history", "runs()[].history", "scan_history"))
+        for call in evaluation.of(Call)
+    ):
+        yield cannot_tell("the evaluation was not seen to fetch a run's history")
+        return
+    known = {id(walk): told(walk) for walk in walks}
+    asked = questions(bundle, evaluation)
+    found = [_met(item, walks, known, part) for item in asked.of(part)]
+    unnamed = [event for of, event in asked.unnamed if of is part]
+    yield from _judge(bundle, found, part, unnamed, evaluation, known)
+
+
+def _met(asked: Asked, walks: Sequence[Walk], known: dict[int, Told], part: Part) -> Met:
+    concerned = [walk for walk in walks if asked.run_id in (None, walk.run_id)] or list(walks)
+    given, lacking, unsure = None, [], False
+    for walk in concerned:
+        if asked.key in AUTOMATIC:
+            continue
+        event = known[id(walk)].knows(asked.key, part is Part.SUMMARY)
+        if event is not None:
+            given = given or event
+        elif known[id(walk)].may_know(asked.key) or cut(walk):
+            unsure = True
+        else:
+            lacking.append(walk)
+    return Met(asked, given, tuple(lacking), unsure)
+
+
+def _judge(
+    bundle: Bundle, found: list[Met], part: Part, unnamed: list[Event], walk: Walk, known: dict[int, Told]
+) -> Iterator[Answer]:
+    groups: dict[Place, list[Met]] = {}
+    spelt = _spelt(bundle, walk)
+    for met in found:
+        groups.setdefault(unit_of(bundle, met.asked.event.place), []).append(met)
+    told_of: set[str] = set()
+    hits = [met for met in found if not met.lacking and not met.unsure and met.asked.key not in AUTOMATIC]
+    missing: dict[str, list[Met]] = {}
+    alternatives: dict[Place, list[Met]] = {}
+    for place, group in groups.items():
+        for met in group:
+            if not met.lacking:
+                continue
+            if met.asked.manner is not Manner.NEEDED and met.asked.key in spelt:
+                continue  # the code has it for another task or method
+            if met.asked.manner is Manner.NEEDED or not any(not m.lacking for m in group):
+                missing.setdefault(met.asked.key, []).append(met)
+            else:
+                alternatives.setdefault(place, []).append(met)
+    for key, mets in missing.items():
+        told_of.add(key)
+        yield _missing(bundle, key, mets, part, known)
+    for group in alternatives.values():
+        keys = [met.asked.key for met in group if met.asked.key not in told_of]
+        if keys:
+            told_of.update(keys)
+            listed = ", ".join(dict.fromkeys(map(repr, keys)))
+            place = evidence(bundle, group[0].asked.event.place, "looked for, beside others that are there")
+            yield remarked(f"the evaluation looks for {listed}, which no run gives to W&B", place)
+    doubtful = [met for met in found if met.unsure and not met.lacking]
+    if doubtful:
+        names = ", ".join(sorted({repr(met.asked.key) for met in doubtful})[:5])
+        place = evidence(bundle, doubtful[0].asked.event.place, "asked for here")
+        yield cannot_tell(f"whether {names} is logged depends on names that reading cannot know", place)
+    if cut(walk):
+        yield cannot_tell(f"the evaluation was not followed to its end: {cut(walk)}")
+    if missing or doubtful or cut(walk):
+        return
+    yield _matched(bundle, hits, unnamed, part, walk)
+
+
+def _spelt(bundle: Bundle, evaluation: Walk) -> set[str]:
+    """Every string in the code of the training."""
+    own = bundle.module(evaluation.module)
+    trees = [source.tree for source in bundle.sources.values() if source is not own and source.tree is not None]
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def _missing(bundle: Bundle, key: str, mets: list[Met], part: Part, known: dict[int, Told]) -> Answer:
+    worst = next((m for m in mets if m.asked.manner is Manner.NEEDED), mets[0])
+    walks = worst.lacking
+    manner = worst.asked.manner
+    places = [evidence(bundle, worst.asked.event.place, _SAYS[manner])]
+    everywhere = worst.given is None
+    who = "the training never gives to W&B" if everywhere else f"{names_of(walks)} never gives to W&B"
+    if worst.given is not None:
+        places.append(evidence(bundle, worst.given.place, "other runs give it here"))
+    else:
+        places += _instead(bundle, key, known[id(walks[0])], part)
+    thing = "history" if part is Part.HISTORY else "summary"
+    impact = {
+        Manner.NEEDED: Impact.BLOCKS,
+        Manner.SELECTED: Impact.MISLEADS,
+        Manner.DEFAULTED: Impact.MISLEADS,
+        Manner.TESTED: Impact.BREACHES if part is Part.HISTORY else Impact.MISLEADS,
+    }[manner]
+    return failed(
+        f"the evaluation asks a run's {thing} for {key!r}, which {who}",
+        *places,
+        do=f"log {key!r} under that name in training, or ask for the name that is logged",
+        impact=impact,
+    )
+
+
+_SAYS = {
+    Manner.NEEDED: "asked for here: a KeyError",
+    Manner.DEFAULTED: "asked for here, and never found: the default stands in its place",
+    Manner.TESTED: "looked for here, and never found: what depends on it never happens",
+    Manner.SELECTED: "selected here: no row has it, so none comes back",
+}
+
+
+def _instead(bundle: Bundle, key: str, told: Told, part: Part) -> list[Evidence]:
+    """What the training gives to W&B in place of `key`: a name like it, else the first call that gives any."""
+    given = {**told.summary, **told.history} if part is Part.SUMMARY else told.history
+    for name in difflib.get_close_matches(key, given, 1, 0.6):
+        return [evidence(bundle, given[name].place, f"gives {name!r}")]
+    for event in given.values():
+        names = [name for name, other in given.items() if other is event]
+        listed = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+        return [evidence(bundle, event.place, f"gives {listed}")]
+    return []
+
+
+def _matched(bundle: Bundle, hits: list[Met], unnamed: list[Event], part: Part, walk: Walk) -> Answer:
+    thing = "history" if part is Part.HISTORY else "summary"
+    if hits:
+        keys = list(dict.fromkeys(met.asked.key for met in hits))
+        first = hits[0]
+        places = [evidence(bundle, first.asked.event.place, "asked for here")]
+        if first.given is not None:
+            places.append(evidence(bundle, first.given.place, "given here"))
+        return passed(f"what the evaluation asks of the {thing} is given: {', '.join(keys[:8])}", *places)
+    if unnamed:
+        place = evidence(bundle, unnamed[0].place, "takes whatever is there")
+        return passed(f"the evaluation asks the {thing} for no key by name", place)
+    source = bundle.module(walk.module)
+    return passed(
+        f"the evaluation asks the {thing} for no key by name",
+        *([bundle.place(source.path, 0, "names no key")] if source is not None else []),
+    )

@@ -1,0 +1,522 @@
+"""Integrity: every gradient that is read belongs to this step alone, and has its true size."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from labgate.bundle import Bundle, Source
+from labgate.checks import Answers, check
+from labgate.contract import Contract
+from labgate.criteria._names import Loop, UnsureError, constants, loops, parameter_names, rounds
+from labgate.criteria._samples import reached
+from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
+from labgate.flow import Flow
+from labgate.flow.events import Call, evidence
+from labgate.flow.values import Known
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_CLIPS = ("clip_grad_norm_", "clip_grad_value_")
+
+
+def _sources(bundle: Bundle, contract: Contract) -> Iterator[Source]:
+    """What takes part in training."""
+    for source in bundle.sources.values():
+        if source.tree is not None and source.path.startswith("src/"):
+            if source.module != contract.evaluate_module:
+                yield source
+
+
+def _functions(source: Source) -> Iterator[_Function]:
+    assert source.tree is not None
+    for node in ast.walk(source.tree):
+        if isinstance(node, _Function):
+            yield node
+
+
+def _visited(flow: Flow) -> set[tuple[str, int]]:
+    return {
+        (event.place.path, event.place.line)
+        for walk in flow.training
+        for event in walk.events
+        if reached(event)
+    }
+
+
+def _runs(visited: set[tuple[str, int]], source: Source, node: ast.AST) -> bool:
+    first, last = getattr(node, "lineno", 0), getattr(node, "end_lineno", 0)
+    return any((source.path, line) in visited for line in range(first, last + 1))
+
+
+def _calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
+    """Calls of methods or functions of these names."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in names:
+                yield node
+
+
+def _gradient_reads(tree: ast.AST, parameter: str = "") -> Iterator[ast.Attribute]:
+    """Where the value of `parameter.grad` is used; asking whether there is one uses nothing of it."""
+    idle: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            idle.update(id(inner) for inner in ast.walk(node))
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
+            idle.add(id(node.left))
+        elif isinstance(node, ast.Attribute) and node.attr in (
+            "zero_",
+            "detach_",
+            "device",
+            "dtype",
+            "shape",
+        ):
+            idle.update(id(inner) for inner in ast.walk(node.value))
+        elif isinstance(node, ast.If | ast.IfExp):
+            idle.update(id(inner) for inner in ast.walk(node.test))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "grad" and isinstance(node.ctx, ast.Load):
+            holder = node.value
+            if id(node) in idle or (
+                isinstance(holder, ast.Name) and holder.id in ("torch", "autograd", "jax")
+            ):
+                continue
+            if not parameter or (isinstance(holder, ast.Name) and holder.id == parameter):
+                if not (isinstance(holder, ast.Attribute) and holder.attr == "autograd"):
+                    yield node
+
+
+def _clears(tree: ast.AST) -> Iterator[ast.AST]:
+    """Where gradients are cleared by another than an optimizer."""
+    for call in _calls(tree, "zero_grad"):
+        holder = call.func.value if isinstance(call.func, ast.Attribute) else call.func
+        if "opt" not in ast.unparse(holder).lower():
+            yield call
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            if any(isinstance(part, ast.Attribute) and part.attr == "grad" for part in node.targets):
+                yield node
+        elif isinstance(node, ast.Attribute) and node.attr == "zero_" and "grad" in ast.unparse(node.value):
+            yield node
+
+
+# -- what the optimizer holds
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Part of what an optimizer was made with: a loop over named parameters and where it stands."""
+
+    source: Source
+    loop: Loop
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What an optimizer holds: everything, or what some loops let through."""
+
+    places: tuple[Evidence, ...]
+    groups: tuple[_Group, ...]
+    all: bool
+
+    def holds(self, names: tuple[str, ...]) -> set[str]:
+        """Those of `names`. Raises UnsureError."""
+        if self.all:
+            return set(names)
+        found: set[str] = set()
+        for group in self.groups:
+            assert group.source.tree is not None
+            known = {**constants(group.source.tree), **_constants_around(group)}
+            found |= {name for name, kept in _each(group.loop, names, known) if kept}
+        return found
+
+
+def _constants_around(group: _Group) -> dict[str, object]:
+    for function in _functions(group.source):
+        if any(inner is group.loop.inside for inner in ast.walk(function)):
+            return constants(function)
+    return {}
+
+
+def _each(loop: Loop, names: tuple[str, ...], known: dict[str, object]) -> Iterator[tuple[str, bool]]:
+    """Whether each name is let through: kept by a comprehension, or appended in a loop. Raises UnsureError."""
+    for name, met in rounds(loop, names, known):
+        if isinstance(loop.node, ast.For):
+            met = [one for one in met if _adds(one.node)]
+        if met and not any(one.sure for one in met):
+            raise UnsureError("what the optimizer's groups let through")
+        yield name, bool(met)
+
+
+def _adds(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("append", "add", "extend")
+    )
+
+
+def _optimizers(bundle: Bundle, flow: Flow) -> list[_Held] | None:
+    """What each optimizer holds; None when one of them cannot be followed."""
+    found: dict[tuple[str, int], _Held] = {}
+    for walk in flow.training:
+        for call in walk.of(Call):
+            name = call.path.rpartition(".")[2]
+            spot = (call.place.path, call.place.line)
+            if "optim" not in call.path or not name[:1].isupper() or "(" in call.path or call.node is None:
+                continue
+            if "scheduler" in call.path or spot in found or not reached(call):
+                continue
+            source = bundle.sources.get(call.place.path)
+            given = call.node.args[0] if call.node.args else _keyword(call.node, "params")
+            if source is None or given is None:
+                return None
+            function = _around(source, call.node)
+            held = _followed(bundle, source, function, given, 4)
+            if held is None:
+                return None
+            place = evidence(bundle, call.place, "the optimizer")
+            found[spot] = _Held((place,), tuple(held[0]), held[1])
+    return list(found.values())
+
+
+def _keyword(call: ast.Call, name: str) -> ast.expr | None:
+    return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
+
+
+def _around(source: Source, node: ast.AST) -> ast.AST:
+    """The innermost function that holds `node`, else the module."""
+    found: ast.AST = source.tree or ast.Module([], [])
+    for function in _functions(source):
+        if any(inner is node for inner in ast.walk(function)):
+            found = function
+    return found
+
+
+def _followed(
+    bundle: Bundle, source: Source, scope: ast.AST, node: ast.expr, depth: int
+) -> tuple[list[_Group], bool] | None:
+    """The loops by which an optimizer's argument was put together, and whether it takes all there is."""
+    if depth <= 0:
+        return None
+    if isinstance(node, ast.Name):
+        made = [
+            part.value
+            for part in ast.walk(scope)
+            if isinstance(part, ast.Assign)
+            and any(isinstance(target, ast.Name) and target.id == node.id for target in part.targets)
+        ]
+        return _followed(bundle, source, scope, made[0], depth - 1) if len(made) == 1 else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "parameters":
+        return [], True
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id in ("list", "tuple") and node.args:
+            return _followed(bundle, source, scope, node.args[0], depth - 1)
+        if node.func.id == "filter":
+            return ([], True) if "requires_grad" in ast.unparse(node) else None
+        defined = _defined(bundle, source, node.func.id)
+        return _by_loops(defined[0], defined[1]) if defined is not None else None
+    if isinstance(node, ast.ListComp | ast.GeneratorExp):
+        return _by_loops(source, node)
+    return None
+
+
+def _by_loops(source: Source, tree: ast.AST) -> tuple[list[_Group], bool] | None:
+    found = list(loops(tree))
+    if not found:
+        return None
+    if any("requires_grad" in ast.unparse(loop.inside) or not loop.name for loop in found):
+        return [], True
+    return [_Group(source, loop) for loop in found], False
+
+
+def _defined(bundle: Bundle, source: Source, name: str) -> tuple[Source, _Function] | None:
+    """The function of that name, in the source or one of the bundle's that it may import it from."""
+    for other in (source, *bundle.sources.values()):
+        if other.tree is None:
+            continue
+        for node in other.tree.body:
+            if isinstance(node, _Function) and node.name == name:
+                return other, node
+    return None
+
+
+# -- the checks
+
+
+@check("integrity.gradients-cleared", impact=Impact.MISLEADS)
+def gradients_that_are_read_are_cleared(bundle: Bundle, contract: Contract, flow: Flow) -> Answers:
+    """A parameter whose gradient is read is one whose gradient is cleared after each step.
+
+    `optimizer.zero_grad()` clears what the optimizer holds. A weight outside it that requires a gradient adds
+    up the gradients of all steps so far, and what is computed from them (importances, norms) is of that sum.
+
+    Bad:
+        optimizer = torch.optim.AdamW([p for n, p in model.named_parameters() if "adapter" in n])
+        loss.backward()
+        scores = {n: p.grad.pow(2).sum() for n, p in model.named_parameters() if "adapter" not in n}
+        optimizer.zero_grad()
+    Good:
+        optimizer = torch.optim.AdamW([p for n, p in model.named_parameters() if "adapter" in n])
+        loss.backward()
+        scores = {n: p.grad.pow(2).sum() for n, p in model.named_parameters() if "adapter" not in n}
+        model.zero_grad()
+    """
+    trees = list(_sources(bundle, contract))
+    steps = [
+        (source, call)
+        for source in trees
+        if source.tree is not None
+        for call in _calls(source.tree, "zero_grad")
+    ]
+    cleared = [
+        bundle.place(source.path, getattr(node, "lineno", 0), "clears them")
+        for source in trees
+        if source.tree is not None
+        for node in _clears(source.tree)
+    ]
+    stepping = _stepping(bundle, flow)
+    if stepping and not steps and not cleared:
+        yield failed(
+            "gradients are never cleared: every step applies the sum of all gradients so far",
+            *stepping[:2],
+            do="call optimizer.zero_grad() in every step",
+        )
+        return
+    if cleared:
+        yield passed("gradients are cleared, those outside the optimizer too", *cleared[:2])
+        return
+    zeroed = [bundle.place(s.path, call.lineno, "clears what the optimizer holds") for s, call in steps[:2]]
+    visited = _visited(flow)
+    reads = [
+        (source, loop, read)
+        for source in trees
+        if source.tree is not None
+        for loop in loops(source.tree)
+        for read in _gradient_reads(loop.inside, loop.parameter)
+        if _runs(visited, source, loop.inside)
+    ]
+    if not reads:
+        if stepping:
+            yield passed("no gradient is read but by the optimizer, which is cleared", *zeroed)
+        else:
+            yield cannot_tell("no optimizer step is seen")
+        return
+    wrapped = "peft" if _uses(flow, "get_peft_model") else ""
+    try:
+        yield from _stale(bundle, flow, reads, zeroed, parameter_names(wrapped), trees)
+    except UnsureError as error:
+        place = bundle.place(reads[0][0].path, reads[0][2].lineno, "reads gradients")
+        yield cannot_tell(
+            f"which parameters this reads and the optimizer holds is not decided by names: {error}", place
+        )
+
+
+def _stale(
+    bundle: Bundle,
+    flow: Flow,
+    reads: list[tuple[Source, Loop, ast.Attribute]],
+    zeroed: list[Evidence],
+    names: tuple[str, ...],
+    trees: list[Source],
+) -> Answers:
+    held = _optimizers(bundle, flow)
+    where = [bundle.place(s.path, read.lineno, "reads the gradient") for s, _, read in reads]
+    if held is None or not held:
+        yield cannot_tell("what the optimizer holds cannot be followed", *where[:1])
+        return
+    inside: set[str] = set()
+    for optimizer in held:
+        inside |= optimizer.holds(names)
+    requiring, forced = _requiring(bundle, trees, names)
+    outside = [name for name in names if name not in inside and name in requiring]
+    stale: list[Evidence] = []
+    for source, loop, read in reads:
+        assert source.tree is not None
+        known = constants(source.tree)
+        for _, met in rounds(loop, tuple(outside), known):
+            if any(one.node is read and one.sure for one in met):
+                stale.append(
+                    bundle.place(source.path, read.lineno, "reads the gradient of weights outside it")
+                )
+                break
+    groups = [
+        bundle.place(group.source.path, _line(group.loop.inside), "chooses what the optimizer holds")
+        for optimizer in held
+        for group in optimizer.groups
+    ]
+    if stale and forced:
+        yield failed(
+            "gradients of weights that the optimizer does not hold are read and never cleared:"
+            " each step sees the sum of all before",
+            *dict.fromkeys(stale),
+            *zeroed,
+            *forced[:1],
+            *groups[:1],
+            *held[0].places,
+            do="call model.zero_grad() instead of optimizer.zero_grad()",
+        )
+    elif stale or outside:
+        yield cannot_tell(
+            "weights outside the optimizer may have gradients that nothing clears", *where[:1], *groups[:1]
+        )
+    else:
+        yield passed("every gradient that is read is one that the optimizer clears", *where[:1], *zeroed)
+
+
+def _line(node: ast.AST) -> int:
+    return getattr(node, "lineno", 0)
+
+
+def _requiring(
+    bundle: Bundle, trees: list[Source], names: tuple[str, ...]
+) -> tuple[set[str], list[Evidence]]:
+    """Names whose parameters are told to require a gradient, and where; none when some are told otherwise."""
+    found: set[str] = set()
+    places: list[Evidence] = []
+    for source in trees:
+        assert source.tree is not None
+        for loop in loops(source.tree):
+            for name, met in rounds(loop, names, constants(source.tree)):
+                for one in met:
+                    told = _told(one.node, loop.parameter)
+                    if told is False:
+                        return set(), []
+                    if told and one.sure:
+                        found.add(name)
+                        places.append(
+                            bundle.place(source.path, _line(one.node), "makes them require a gradient")
+                        )
+    return found, list(dict.fromkeys(places))
+
+
+def _told(node: ast.AST, parameter: str) -> bool | None:
+    """Whether `node` sets `requires_grad` of the parameter, and to what."""
+    value: ast.expr | None = None
+    if isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.targets[0]
+        if isinstance(target, ast.Attribute) and target.attr == "requires_grad":
+            value = node.value
+    elif (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "requires_grad_"
+    ):
+        value = node.args[0] if node.args else ast.Constant(True)
+    if value is None:
+        return None
+    return value.value is True if isinstance(value, ast.Constant) else False
+
+
+def _uses(flow: Flow, name: str) -> bool:
+    return any(call.path.endswith(f".{name}") for walk in flow.training for call in walk.of(Call))
+
+
+def _stepping(bundle: Bundle, flow: Flow) -> list[Evidence]:
+    """Where an optimizer of torch's takes a step."""
+    found = {}
+    for walk in flow.training:
+        for call in walk.of(Call):
+            if call.path.startswith("torch.optim.") and call.path.endswith("().step") and reached(call):
+                if "lr_scheduler" not in call.path and "swa_utils" not in call.path:
+                    found[call.place.path, call.place.line] = evidence(bundle, call.place, "takes a step")
+    return list(found.values())
+
+
+@check("integrity.gradients-cleared", impact=Impact.MISLEADS)
+def scaled_gradients_are_unscaled_first(bundle: Bundle, contract: Contract, flow: Flow) -> Answers:
+    """Gradients of a scaled loss are read, clipped or logged only after `scaler.unscale_(optimizer)`.
+
+    A GradScaler multiplies the loss by 65,536 or so: before `unscale_` every gradient is that much too large,
+    clipping clips always, and one overflow leaves inf in whatever adds gradients up.
+
+    Bad:
+        scaler.scale(loss).backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+    Good:
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+    """
+    scales: dict[tuple[str, int], Call] = {}
+    for walk in flow.training:
+        for call in walk.of(Call):
+            if call.path.endswith("GradScaler().scale") and reached(call) and call.node is not None:
+                if _enabled(walk.of(Call)) is not False:
+                    scales.setdefault((call.place.path, call.place.line), call)
+    if not scales:
+        yield passed("no gradient is scaled")
+        return
+    wrong = False
+    for call in scales.values():
+        source = bundle.sources[call.place.path]
+        function = _around(source, call.node) if call.node is not None else source.tree
+        assert function is not None
+        until = _unscaled(function, call.place.line)
+        for line, label in _uses_between(bundle, source, function, call.place.end_line, until):
+            wrong = True
+            yield failed(
+                "gradients are used while they are still multiplied by the scaler's factor",
+                bundle.place(source.path, line, label),
+                evidence(bundle, call.place, "scales them"),
+                *([bundle.place(source.path, until, "unscales them, too late")] if until < 10**6 else []),
+                do="call scaler.unscale_(optimizer) first; weights outside the optimizer must be divided by hand",
+            )
+    if not wrong:
+        places = [evidence(bundle, call.place, "scales the gradients") for call in scales.values()]
+        yield passed("scaled gradients are not read before they are unscaled", *places[:2])
+
+
+def _enabled(calls: Iterator[Call]) -> bool | None:
+    """Whether the walk's GradScaler is on; None when that depends on something unknown."""
+    for call in calls:
+        if call.path.endswith(".GradScaler"):
+            given = call.argument(None, "enabled")
+            if isinstance(given, Known):
+                return bool(given.value)
+            return True if given is None else None
+    return None
+
+
+def _unscaled(function: ast.AST, line: int) -> int:
+    """The first line after `line` on which the gradients are unscaled: by `unscale_`, or by the step itself."""
+    lines = []
+    for call in _calls(function, "unscale_", "step"):
+        holder = ast.unparse(call.func.value).lower() if isinstance(call.func, ast.Attribute) else ""
+        if call.lineno > line and ("unscale_" in ast.unparse(call.func) or "scaler" in holder):
+            lines.append(call.lineno)
+    return min(lines, default=10**6)
+
+
+def _uses_between(
+    bundle: Bundle, source: Source, function: ast.AST, first: int, last: int
+) -> Iterator[tuple[int, str]]:
+    """Lines after `first` and before `last` that use gradients, themselves or in a function that they call."""
+
+    def between(node: ast.AST) -> bool:
+        return first < _line(node) < last
+
+    met: set[int] = set()
+    for read in _gradient_reads(function):
+        if between(read) and read.lineno not in met:
+            met.add(read.lineno)
+            yield read.lineno, "reads a gradient"
+    for call in _calls(function, *_CLIPS):
+        if between(call) and call.lineno not in met:
+            met.add(call.lineno)
+            yield call.lineno, "clips by their size"
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and between(node):
+            defined = _defined(bundle, source, node.func.id)
+            if defined is not None and node.lineno not in met and _reads_inside(defined[1]):
+                met.add(node.lineno)
+                yield node.lineno, f"{node.func.id} reads gradients"
+
+
+def _reads_inside(function: _Function) -> bool:
+    backward: Callable[[ast.AST], bool] = lambda tree: any(_calls(tree, "backward"))  # noqa: E731
+    return not backward(function) and (any(_gradient_reads(function)) or any(_calls(function, *_CLIPS)))
