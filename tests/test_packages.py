@@ -426,6 +426,7 @@ def test_positional_only_parameters_are_no_keywords(library):
 def test_overloads_together_say_what_may_be_given_and_nothing_of_what_must(library):
     signature = taken(library, "shop.typed.load")
     assert signature.keywords == ("path", "lazy") and signature.lacking(0, ()) == ()
+    assert signature.takes_any_position
 
 
 @pytest.mark.parametrize("dotted", ["shop.shapes.Kind", "shop.shapes.Foreign", "shop.speed", "shop.native"])

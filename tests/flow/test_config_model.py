@@ -110,7 +110,9 @@ def test_random_programs_end_as_with_the_real_library(tree, steps, key):
     )
 
 
-@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "1e5", "0.1", "1", "true", "null", "abc", "[1, 2]", "1_000", ".5", "12:30:45"])
+@pytest.mark.parametrize(
+    "text", ["1e-4", "1.0e-4", "1e5", "0.1", "1", "true", "null", "abc", "[1, 2]", "1_000", ".5", "12:30:45"]
+)
 def test_words_of_the_command_line_become_what_omegaconf_makes_of_them(text):
     assert config.scalar(text) == OmegaConf.from_dotlist([f"key={text}"]).key
 

@@ -87,7 +87,7 @@ def test_a_section_that_only_the_proposed_run_has_is_missing_for_the_baseline_al
         'print(OmegaConf.select(cfg, "sharpness.rho", default=0.0))',
         'if cfg.run_id == "ours":\n    print(cfg.sharpness.rho)',
         'if "sharpness" in cfg and cfg.sharpness.rho > 0:\n    print("on")',
-        'try:\n    rho = cfg.sharpness.rho\nexcept AttributeError:\n    rho = 0.0\nprint(rho + 1)',
+        "try:\n    rho = cfg.sharpness.rho\nexcept AttributeError:\n    rho = 0.0\nprint(rho + 1)",
         'name = "sharp" + "ness"\nrho = cfg[name].rho if name in cfg else 0.0',
         'sections = {k: v for k, v in cfg.items() if k == "sharpness"}\nfor s in sections.values():\n    print(s.rho)',
         'match cfg.run_id:\n    case "ours":\n        print(cfg.sharpness.rho)\n    case _:\n        pass',
@@ -243,7 +243,9 @@ def test_evaluation_is_given_the_contracts_line_and_argparse_is_asked_for_real()
     args = parser.parse_args()
     ids = json.loads(args.run_ids)
     """
-    assert [kind for kind, _ in faults(follow("pass", src__evaluate=positional)["evaluate"])] == ["JSONDecodeError"]
+    assert [kind for kind, _ in faults(follow("pass", src__evaluate=positional)["evaluate"])] == [
+        "JSONDecodeError"
+    ]
 
 
 def test_a_hand_made_key_value_parser_yields_the_run_ids():
@@ -283,9 +285,9 @@ def test_imports_of_its_own_modules_are_followed_and_what_is_missing_is_met():
 
 
 def test_outside_names_are_canonical_whatever_they_are_called_here():
-    walk = follow("import torch.nn as nn\nfrom torch.optim import AdamW as Opt\nOpt(nn.Linear(2, 2).parameters())")[
-        "ours full"
-    ]
+    walk = follow(
+        "import torch.nn as nn\nfrom torch.optim import AdamW as Opt\nOpt(nn.Linear(2, 2).parameters())"
+    )["ours full"]
     assert {use.path for use in walk.of(Use)} >= {"torch.nn", "torch.nn.Linear", "torch.optim.AdamW"}
     assert calls(walk, "torch.optim.AdamW")
 
@@ -296,7 +298,9 @@ def test_a_scalar_that_is_used_as_a_section_raises_what_python_raises():
 
 
 def test_a_call_that_does_not_fit_its_own_function_is_met():
-    walk = follow("def train(cfg, loader):\n    return 1\ntrain(cfg, 1, 2)\ntrain(cfg)\ntrain(cfg, other=1)")["ours full"]
+    walk = follow("def train(cfg, loader):\n    return 1\ntrain(cfg, 1, 2)\ntrain(cfg)\ntrain(cfg, other=1)")[
+        "ours full"
+    ]
     assert [kind for kind, _ in faults(walk)] == ["TypeError"] * 4
 
 
@@ -323,7 +327,9 @@ def test_methods_attributes_and_inheritance_are_followed():
 
 
 def test_every_read_of_the_config_is_seen_with_its_dotted_key():
-    walk = follow('lr = cfg.training["lr"]\nfor key in cfg.training:\n    print(cfg.training[key])')["ours full"]
+    walk = follow('lr = cfg.training["lr"]\nfor key in cfg.training:\n    print(cfg.training[key])')[
+        "ours full"
+    ]
     keys = {read.key for read in walk.of(ConfigRead)}
     assert {"run", "training", "training.lr", "training.epochs"} <= keys
 
@@ -343,3 +349,38 @@ def test_every_read_of_the_config_is_seen_with_its_dotted_key():
 def test_programs_that_never_end_or_grow_without_bound_are_followed_in_bounded_time(body):
     walks = follow(body)
     assert set(walks) == {"ours full", "ours trial", "base full", "base trial"}
+
+
+def test_a_progress_bar_is_gone_over_as_what_it_shows_and_stays_a_bar():
+    walk = follow(
+        """
+        from tqdm import tqdm
+        bar = tqdm(["a", "b"])
+        for name in bar:
+            print(name)
+            bar.set_postfix(name=name)
+        """
+    )["ours full"]
+    assert [plain(call.args[0]) for call in calls(walk, "builtins.print")] == ["a", "b"]
+    assert calls(walk, "tqdm.tqdm().set_postfix")
+
+
+def test_a_template_that_is_given_too_little_raises():
+    walk = follow("text = '{\"answer\": {x}}'.format(x=1)")["ours full"]
+    assert [kind for kind, _ in faults(walk)] == ["KeyError"]
+
+
+def test_an_exception_that_the_config_is_sure_to_bring_about_is_met():
+    body = 'if cfg.mode not in ("trial", "complete"):\n    raise ValueError(f"unknown mode {cfg.mode}")'
+    walks = follow(body)
+    assert faults(walks["ours trial"]) == []
+    assert faults(walks["ours full"]) == [("ValueError", "raised by the code itself: unknown mode full")]
+
+
+def test_a_section_that_lies_one_level_too_deep_is_said_to_stand_there_and_read_from_there():
+    walk = follow("print(cfg.training.epochs)", merge=False)
+    read = "OmegaConf.set_struct(cfg, False)\ncfg.run = OmegaConf.load('config/runs/ours.yaml')\nprint(cfg.training.epochs)"
+    walk = follow(read, merge=False)["ours full"]
+    missing = [fault for fault in walk.of(Fault)]
+    assert [(fault.key, fault.stands_at) for fault in missing] == [("training", "run.training")]
+    assert plain(calls(walk, "builtins.print")[0].args[0]) == 3

@@ -121,19 +121,19 @@ def _attributes(
     for node in ast.walk(classes[name]):
         if isinstance(node, ast.Assign):
             for target in node.targets:
-                if _is_own(target):
-                    for suffix, kind in _made(node.value, classes, aliases):
-                        yield f"{target.attr}{suffix}", kind  # type: ignore[attr-defined]
-        elif (
-            isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "append"
-        ):
-            if _is_own(node.func.value) and node.args:
-                for suffix, kind in _made(node.args[0], classes, aliases):
-                    yield f"{node.func.value.attr}.*{suffix}", kind  # type: ignore[attr-defined]
+                if own := _own(target):
+                    yield from ((own + suffix, kind) for suffix, kind in _made(node.value, classes, aliases))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+            own = _own(node.func.value) if node.func.attr == "append" else ""
+            if own:
+                made = _made(node.args[0], classes, aliases)
+                yield from ((f"{own}.*{suffix}", kind) for suffix, kind in made)
 
 
-def _is_own(node: ast.expr) -> bool:
-    return isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+def _own(node: ast.expr) -> str:
+    """The `x` of `self.x`."""
+    mine = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    return node.attr if mine and isinstance(node, ast.Attribute) else ""
 
 
 def _made(

@@ -15,7 +15,33 @@ RUN = "wandb.Api().run()"
 RUNS = ("wandb.Api().runs()[]", "wandb.Api().runs()[:][]")
 
 FRAME_KEEPS = frozenset(
-    ["copy", "dropna", "fillna", "ffill", "bfill", "interpolate", "sort_values", "sort_index", "reset_index", "head", "tail", "sample", "query", "drop_duplicates", "infer_objects", "convert_dtypes", "astype", "where", "mask", "round", "replace", "tail", "truncate", "to_dict", "rename"]
+    [
+        "copy",
+        "dropna",
+        "fillna",
+        "ffill",
+        "bfill",
+        "interpolate",
+        "sort_values",
+        "sort_index",
+        "reset_index",
+        "head",
+        "tail",
+        "sample",
+        "query",
+        "drop_duplicates",
+        "infer_objects",
+        "convert_dtypes",
+        "astype",
+        "where",
+        "mask",
+        "round",
+        "replace",
+        "tail",
+        "truncate",
+        "to_dict",
+        "rename",
+    ]
 )
 """Methods of a frame whose result has its columns, or no fewer than one can tell."""
 NEEDS_COLUMN = {"dropna": "subset", "sort_values": "by", "set_index": "keys", "groupby": "by"}
@@ -59,6 +85,8 @@ class Asked:
     manner: Manner
     event: Event
     run_id: str | None
+    loose: bool = False
+    """Whether the key is only one of several that it may be."""
 
 
 @dataclass
@@ -102,7 +130,7 @@ def _note(
                 _note(found, part, item, manner, event, run, made)
         elif isinstance(option, Known) and isinstance(option.value, str):
             if option.value not in made:
-                found.asked.append(Asked(part, option.value, manner, event, run))
+                found.asked.append(Asked(part, option.value, manner, event, run, option is not key))
         elif isinstance(option, Text | Unknown | External):
             found.unnamed.append((part, event))
 

@@ -188,7 +188,10 @@ def _uv_build(bundle: Bundle, document: Mapping[str, Any]) -> Iterator[Obstacle]
 
 
 def _missing_readme(bundle: Bundle, project: Mapping[str, Any]) -> Iterator[Obstacle]:
-    """setuptools only warns of it; the others stop."""
+    """setuptools only warns of it; the others stop. Without any file beside `pyproject.toml`, the bundle is a
+    part of a repository, and what else lies there cannot be known."""
+    if not any("/" not in path and path != "pyproject.toml" for path in bundle.files):
+        return
     readme = project.get("readme")
     path = readme.get("file") if isinstance(readme, Mapping) else readme
     if isinstance(path, str) and path not in bundle.files:

@@ -20,8 +20,23 @@ PADDING = {
 """Collators that make a tensor of every column they are given; transformers' default one leaves text out."""
 
 _TOKENIZER = re.compile(r"transformers\.\w*Tokenizer\w*\.from_pretrained\(\)")
-_LEAVES_COLUMNS = {"filter", "shuffle", "select", "shard", "take", "skip", "train_test_split", "sort", "cast_column",
-                   "class_encode_column", "flatten_indices", "cast", "add_column"}  # fmt: skip
+_LEAVES_COLUMNS = frozenset(
+    [
+        "filter",
+        "shuffle",
+        "select",
+        "shard",
+        "take",
+        "skip",
+        "train_test_split",
+        "sort",
+        "cast_column",
+        "cast",
+        "class_encode_column",
+        "flatten_indices",
+        "add_column",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class Batching:
     """A loader that pads rows of a data set whose column `text` holds strings.
 
     `state` is "kept" where that column is sure to reach the collator, "gone" where it is sure not to, else
-    "unknown". `mapped` is the call that tokenizes, `read` where the text is read, `settled` the step that decides.
+    "unknown". `mapped` is the call that tokenizes, `read` where the text is read, `settled` what decides.
     """
 
     loader: Call
@@ -79,7 +94,7 @@ def _pads(collator: External) -> bool:
 
 
 def _texts(walk: Walk) -> Iterator[tuple[Call, str, Place]]:
-    """Columns that a mapped function hands to a tokenizer as they are: (the map, column, where it is read)."""
+    """Columns that a mapped function hands to a tokenizer as they are: (map, column, where it is read)."""
     maps = {(c.place, c.path): c for c in walk.of(Call) if c.path.endswith(".map") and c.certain}
     reads = {ask.value: ask for ask in walk.of(Ask) if isinstance(ask.value, External)}
     met = set()

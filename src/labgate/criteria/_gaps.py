@@ -17,13 +17,14 @@ _LEFT_OUT = re.compile(
     rf"""
     \b(?:omitted|left\ out|skipped|removed|elided|truncated)\ (?:here\ )?for\ (?:the\ sake\ of\ )?brevity
     | \bfor\ brevity,?\ (?:we\ )?(?:omit|skip|leave)
-    | \b(?:rest|remainder)\ of\ (?:the\ |your\ |this\ )?{_CODE}\b(?!\ (?:is|are|will|must|should|can)\b)
+    | \b(?:rest|remainder)\ of\ (?:the\ |your\ |this\ )?(?:code|implementation|file|function|class|script|method)
+      (?:\s*$|\ ?\.\.\.|\ (?:here|goes|stays|remains|unchanged|follows|is\ (?:the\ same|unchanged|omitted)))
     | \b(?:existing|previous|original|other)\ code\ (?:here|goes|as\ before|as\ is|unchanged)
     | \bcode\ (?:continues\ (?:here|as)|omitted)\b
     | \byour\ {_CODE}\ (?:here|goes)
     | \b{_CODE}\ (?:goes|comes)\ here
     | \badd\ your\ [\w\ ]{{1,30}}\ here
-    | \b(?:to\ be|not\ yet|yet\ to\ be)\ (?:implemented|filled\ in|written)\b
+    | \b(?:to\ be|not\ yet)\ implemented\b(?!\ (?:by|in)\b) | \b(?:still|yet)\ to\ be\ (?:written|filled\ in|done)\b
     | \bsimplified\ (?:[\w-]+\ ){{0,2}}(?:version|implementation)\b
     | \bplaceholder\ (?:main\ |training\ |dummy\ )?{_CODE}\b
     | \b{_CODE}\ placeholder\b
@@ -31,7 +32,10 @@ _LEFT_OUT = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_MARK = re.compile(r"\b(?:TODO|FIXME|PLACEHOLDER)\b")
+_MARK = re.compile(
+    r"(?:^[\W_]*|[.;]\s+)(?:TODO|FIXME|PLACEHOLDER)\b|\b(?:TODO|FIXME|PLACEHOLDER)\b\s*[:(]", re.MULTILINE
+)
+"""Such a word where a remark begins, or as its heading; within a sentence it may be spoken about."""
 _HINT = re.compile(
     r"TODO|FIXME|placeholder|brevity|(?:rest|remainder) of|\bcode\b|here\b"
     r"|implemented|filled in|written|simplified",
@@ -93,7 +97,7 @@ def admissions(source: Source) -> Iterator[Gap]:
         found = _MARK.search(words) or _LEFT_OUT.search(words)
         if found:
             inside = words[: found.start()].count("\n")
-            said = " ".join(found[0].split())
+            said = " ".join(found[0].split()).strip("#:(. ")
             yield Gap(source.path, line + inside, line + inside, f"{source.path} says {said!r}")
 
 
@@ -103,7 +107,7 @@ def marks(text: str) -> Iterator[tuple[int, str]]:
         _, sharp, comment = line.partition("#")
         found = _MARK.search(comment) if sharp else None
         if found:
-            yield number, found[0]
+            yield number, found[0].strip("#:(. ")
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
@@ -118,9 +122,8 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
 def _docstrings(source: Source) -> Iterator[tuple[int, str]]:
     """Every string that stands as a statement, with the line on which it begins."""
     for node in source.nodes:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            if isinstance(node.value.value, str):
-                yield node.lineno, ast.get_source_segment(source.text, node) or node.value.value
+        if isinstance(node, ast.Expr) and _is_text(node):
+            yield node.lineno, ast.get_source_segment(source.text, node) or ""
 
 
 def is_idle(body: Sequence[ast.stmt]) -> str:
@@ -157,8 +160,8 @@ def _is_ellipsis(statement: ast.stmt) -> bool:
 class Idle:
     """Functions and classes of a bundle that do no work, and have no right to be idle.
 
-    An abstract method, an overload, a protocol, a base class whose subclasses override, a hook and a class that
-    stands in for another by doing nothing have that right.
+    An abstract method, an overload, a protocol, a base class whose subclasses override, a hook and a class
+    that stands in for another by doing nothing have that right.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -196,10 +199,9 @@ class Idle:
                     end = node.end_lineno or node.lineno
                     yield Gap(source.path, node.lineno, end, f"{node.name}() holds nothing but {how}")
             elif isinstance(node, ast.ClassDef) and _is_network(node) and is_idle(node.body):
+                end = node.end_lineno or node.lineno
                 if not self._classes.get(node.name):
-                    yield Gap(
-                        source.path, node.lineno, node.end_lineno or node.lineno, f"{node.name} is empty"
-                    )
+                    yield Gap(source.path, node.lineno, end, f"{node.name} is empty")
 
     def _may_be_idle(self, node: Definition, how: str, owner: ast.ClassDef | None) -> bool:
         if any(_last(decorator) in _EXCUSED for decorator in node.decorator_list):

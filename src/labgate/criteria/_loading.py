@@ -18,8 +18,24 @@ READ_AT_IMPORT = {"datasets", "transformers", "huggingface_hub", "diffusers", "p
                   "sentence_transformers", "accelerate", "tokenizers"}  # fmt: skip
 """Importing any of these settles where the Hub's libraries keep their files."""
 
-LOCAL_BUILDERS = {"csv", "json", "parquet", "text", "arrow", "pandas", "imagefolder", "audiofolder", "webdataset",
-                  "generator", "xml", "sql"}  # fmt: skip
+LOCAL_BUILDERS = frozenset(
+    [
+        "csv",
+        "json",
+        "parquet",
+        "text",
+        "arrow",
+        "pandas",
+        "imagefolder",
+        "audiofolder",
+        "webdataset",
+        "generator",
+        "xml",
+        "sql",
+    ]
+)
+"""What `load_dataset` builds from files at hand."""
+
 NOT_FETCHED = {
     "ImageFolder",
     "DatasetFolder",
@@ -188,7 +204,7 @@ def _load(call: Call, loader: Loader, settings: dict[str, Setting], folder: str)
             continue
         kept = whereabouts(setting.value, folder)
         if kept == "in" and setting.late:
-            why = f"has no {_argument(loader)}, and {variable} is set after the libraries that read it were imported"
+            why = f"has no {_argument(loader)}, and {variable} is set after what reads it was imported"
             return Load(call, loader, "out", why, [(setting.place, "set too late")])
         return Load(call, loader, kept, f"follows {variable}", [(setting.place, f"sets {variable}")])
     if call.spread:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from labgate.bundle import Bundle
 from labgate.criteria._asked import Asked, Manner, Part, questions
-from labgate.criteria._tracing import cut, unit_of
+from labgate.criteria._tracing import chain_of, cut, unit_of
 from labgate.criteria._wandb import AUTOMATIC, Told, is_init, names_of, told, whole
 from labgate.finding import Answer, Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
@@ -50,6 +50,8 @@ def answers(bundle: Bundle, flow: Flow, part: Part) -> Iterator[Answer]:
 
 
 def _met(asked: Asked, walks: Sequence[Walk], known: dict[int, Told], part: Part) -> Met:
+    if asked.loose:
+        return Met(asked, next((e for t in known.values() if (e := t.knows(asked.key, True))), None), (), False)
     concerned = [walk for walk in walks if asked.run_id in (None, walk.run_id)] or list(walks)
     given, lacking, unsure = None, [], False
     for walk in concerned:
@@ -71,9 +73,11 @@ def _judge(
     groups: dict[Place, list[Met]] = {}
     spelt = _spelt(bundle, walk)
     for met in found:
-        groups.setdefault(unit_of(bundle, met.asked.event.place), []).append(met)
+        place = met.asked.event.place
+        tested = met.asked.manner is Manner.TESTED
+        groups.setdefault((unit_of if tested else chain_of)(bundle, place), []).append(met)
     told_of: set[str] = set()
-    hits = [met for met in found if not met.lacking and not met.unsure and met.asked.key not in AUTOMATIC]
+    hits = [met for met in found if met.given is not None and not met.lacking and not met.unsure]
     missing: dict[str, list[Met]] = {}
     alternatives: dict[Place, list[Met]] = {}
     for place, group in groups.items():
@@ -82,7 +86,7 @@ def _judge(
                 continue
             if met.asked.manner is not Manner.NEEDED and met.asked.key in spelt:
                 continue  # the code has it for another task or method
-            if met.asked.manner is Manner.NEEDED or not any(not m.lacking for m in group):
+            if met.asked.manner in _STRICT or all(other.lacking for other in group):
                 missing.setdefault(met.asked.key, []).append(met)
             else:
                 alternatives.setdefault(place, []).append(met)
@@ -111,20 +115,23 @@ def _judge(
 def _spelt(bundle: Bundle, evaluation: Walk) -> set[str]:
     """Every string in the code of the training."""
     own = bundle.module(evaluation.module)
-    trees = [source.tree for source in bundle.sources.values() if source is not own and source.tree is not None]
+    trees = [
+        source.tree for source in bundle.sources.values() if source is not own and source.tree is not None
+    ]
     nodes = (node for tree in trees for node in ast.walk(tree))
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def _missing(bundle: Bundle, key: str, mets: list[Met], part: Part, known: dict[int, Told]) -> Answer:
     worst = next((m for m in mets if m.asked.manner is Manner.NEEDED), mets[0])
-    walks = worst.lacking
+    walks = [walk for met in mets for walk in met.lacking]
     manner = worst.asked.manner
     places = [evidence(bundle, worst.asked.event.place, _SAYS[manner])]
-    everywhere = worst.given is None
-    who = "the training never gives to W&B" if everywhere else f"{names_of(walks)} never gives to W&B"
-    if worst.given is not None:
-        places.append(evidence(bundle, worst.given.place, "other runs give it here"))
+    elsewhere = [told.knows(key, part is Part.SUMMARY) for told in known.values()]
+    given = next((event for event in elsewhere if event is not None), None)
+    who = "the training never gives to W&B" if given is None else f"{names_of(walks)} never gives to W&B"
+    if given is not None:
+        places.append(evidence(bundle, given.place, "other runs give it here"))
     else:
         places += _instead(bundle, key, known[id(walks[0])], part)
     thing = "history" if part is Part.HISTORY else "summary"
@@ -141,6 +148,9 @@ def _missing(bundle: Bundle, key: str, mets: list[Met], part: Part, known: dict[
         impact=impact,
     )
 
+
+_STRICT = (Manner.NEEDED, Manner.SELECTED)
+"""Without this very key there is an error, or nothing at all."""
 
 _SAYS = {
     Manner.NEEDED: "asked for here: a KeyError",

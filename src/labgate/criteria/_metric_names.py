@@ -20,9 +20,10 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     (r"calibration error|\bece\b", r"ece|calib"),
     (r"pearson|spearman", r"pearson|spearman|corr"),
     (
-        r"wall[- ]?clock|training time|run[- ]?time|inference time|\blatency\b",
+        r"wall[- ]?clock|training time|run[- ]?time",
         r"time|sec|runtime|duration|wall|latency|elapsed|minutes|hours|\bms\b|\bs\b|speed",
     ),
+    (r"inference time|\blatency\b", r"latency|infer|\btime|\bms\b|\bsec|speed"),
     (r"\bmemory\b|\bvram\b", r"mem|vram|gib|\bgb\b|\bmb\b"),
     (r"throughput|tokens per second", r"throughput|per sec|tokens|speed|samples"),
     (r"\bfid\b|inception distance", r"fid|frechet"),

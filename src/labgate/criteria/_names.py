@@ -1,4 +1,4 @@
-"""What code makes of the names of parameters: loops over `named_parameters()` tried on names of the kind a model has.
+"""What code makes of the names of parameters: loops over them, tried on names of the kind that a model has.
 
 Which parameters a filter lets through, and what string surgery turns a name into, is decided by running just
 that on examples. An expression that holds more than strings is not run: `UnsureError`.
@@ -160,7 +160,7 @@ class _Round:
             self.meet(tree)
 
     def test(self, test: ast.expr) -> bool | None:
-        """What a test comes to for this name: True when it is about something else, None when that decides too."""
+        """What a test comes to for this name: True when it is about something else, None when both decide."""
         if not any(
             isinstance(node, ast.Name) and isinstance(self.env.get(node.id), str) for node in ast.walk(test)
         ):

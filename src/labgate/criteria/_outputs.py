@@ -48,6 +48,11 @@ class Written:
     def name(self) -> str:
         return self.path.rpartition("/")[2]
 
+    @property
+    def placed(self) -> bool:
+        """Whether it is known to lie in the results folder."""
+        return self.path.startswith(f"{RESULTS}/")
+
     def may_be(self, wanted: str) -> bool:
         """Whether the path could turn out to be `wanted`."""
         return Text([*_alternate(self.path)]).matches(wanted)

@@ -21,8 +21,24 @@ from labgate.flow.values import (
 )
 
 _ABOUT_DATA = frozenset(
-    """features column_names num_rows num_columns shape classes class_to_idx info num_classes names
-    num_examples description config_name builder_name feature_names target_names""".split()
+    [
+        "features",
+        "column_names",
+        "num_rows",
+        "num_columns",
+        "shape",
+        "classes",
+        "class_to_idx",
+        "info",
+        "num_classes",
+        "names",
+        "num_examples",
+        "description",
+        "config_name",
+        "builder_name",
+        "feature_names",
+        "target_names",
+    ]
 )
 """Attributes that tell about a data set and hold none of its examples."""
 
@@ -45,8 +61,8 @@ _KINDS = (
 class Split:
     """Examples of `data`: its split `name`, asked for at `place`.
 
-    `part` when something was split off it on the way, `picked` when code chose among its examples by index, as
-    it may to split it; `sure` when no other split could stand in its place.
+    `part` when something was split off it on the way, `picked` when code chose among its examples by index,
+    as it may to split it; `sure` when no other split could stand in its place.
     """
 
     data: str
@@ -100,16 +116,17 @@ class _Tracer:
         return self._all(made_from(value))
 
     def _held(self, value: Instance) -> frozenset[Split]:
-        """A data set of the bundle's own: what it was made with."""
+        """An object of the bundle's own that holds data: what it was made with."""
         base = value.cls.outside_base()
         path = base.path if base is not None else ""
-        if (
-            "Dataset" not in path
-            and "torchvision.datasets" not in path
-            and value.cls.find("__getitem__") is None
-        ):
+        holds = value.cls.dataclass or "NamedTuple" in path
+        data = (
+            "Dataset" in path or "torchvision.datasets" in path or value.cls.find("__getitem__") is not None
+        )
+        if not holds and not data:
             return frozenset()
-        return frozenset(replace(split, picked=True) for split in self._all(value.attrs.values()))
+        found = self._all(value.attrs.values())
+        return found if holds else frozenset(replace(split, picked=True) for split in found)
 
     def _outside(self, value: External) -> frozenset[Split]:
         name = value.path.removesuffix("()").rpartition(".")[2]
@@ -145,8 +162,7 @@ class _Tracer:
             named = [name for name in names if isinstance(name, str)]
             if named:
                 sure = len(named) == 1 and isinstance(key, Known)
-                found = [_named(whole, name, sure) for name in named]
-                return frozenset(found)
+                return frozenset(_named(whole, name, sure) for name in named)
             return frozenset({replace(_named(whole, "", False), part=True)})
         found = self.of(base)
         chosen = key is not None and not isinstance(key, Known)
@@ -259,5 +275,5 @@ def _named(call: Call, name: str, sure: bool) -> Split:
 
 
 def reached(event: Event) -> bool:
-    """Whether a command gets there at all: functions that nothing calls are followed too, and show nothing."""
+    """Whether a command gets there at all: functions that nothing calls are followed too."""
     return not event.stack or event.stack[0].line > 0

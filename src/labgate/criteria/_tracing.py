@@ -98,6 +98,32 @@ def unit_of(bundle: Bundle, place: Place) -> Place:
     return Place(place.path, line)
 
 
+def chain_of(bundle: Bundle, place: Place) -> Place:
+    """The expression that tries what stands at `place` among others: `a.get(x) or a.get(y)`, `a.get(x, a.get(y))`.
+
+    When its value goes to a name, other attempts at that name, in the same function, belong to it as well.
+    """
+    path = [node for node in nodes_at(bundle, place) if _spans(node, place)]
+    chosen: ast.AST | None = None
+    for parent, node in zip([*reversed(path[:-1]), None], reversed(path), strict=True):
+        chosen = node
+        if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name):
+            function = next((n.lineno for n in reversed(path) if isinstance(n, _FUNCTIONS)), 0)
+            return Place(f"{place.path}:{parent.targets[0].id}", function)
+        if not isinstance(parent, ast.BoolOp | ast.IfExp | ast.Call):
+            break
+    line, column = getattr(chosen, "lineno", place.line), getattr(chosen, "col_offset", place.column)
+    return Place(place.path, line, column)
+
+
+def _spans(node: ast.AST, place: Place) -> bool:
+    """Whether the node holds the very spot, its column too."""
+    if not isinstance(node, ast.expr | ast.stmt):
+        return False
+    first, last = (node.lineno, node.col_offset), (node.end_lineno or 0, node.end_col_offset or 0)
+    return first <= (place.line, place.column) < last
+
+
 def _in_tests(node: ast.If, line: int) -> bool:
     """Whether `line` lies in the test of this `if` or of one of its `elif`."""
     while True:
@@ -133,10 +159,8 @@ def _deeper(event: Event, depth: int) -> bool:
 
 
 def _searches(call: Call) -> bool:
-    return (
-        (call.path.endswith(".optimize")
-        and call.path.startswith("optuna"))
-        or (call.path.endswith("_study().optimize"))
+    return (call.path.endswith(".optimize") and call.path.startswith("optuna")) or (
+        call.path.endswith("_study().optimize")
     )
 
 
@@ -180,7 +204,8 @@ def texts(value: Value | None) -> Iterator[Known | Text]:
 
 def caller(bundle: Bundle, event: Event) -> list[Evidence]:
     """The line that calls the function in which the event lies; none at the top of a file."""
-    if len(event.stack) < 2 or not event.stack[-1].line:
+    inside = event.stack and any(isinstance(node, _FUNCTIONS) for node in nodes_at(bundle, event.stack[-1]))
+    if not inside:
         return []
     return [evidence(bundle, event.stack[-1], "called from here")]
 

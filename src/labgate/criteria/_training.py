@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from labgate.bundle import Bundle, Source
+from labgate.criteria._tracing import search_spans
 from labgate.flow import Call, ConfigRead, Entered, Known, Test, Walk
 from labgate.flow.events import Event, Place
 
-SEARCHES = ("optuna.",)
 LISTS_OF_STEPS = ("trange", "range")
+_STEP = re.compile(r"\.backward$|(?:[Oo]ptim\w*(?:\.\w+)*\(\)|GradScaler\(\))\.(?:step|zero_grad)$")
 
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop around a training step, `depth` calls deep; `step` is the line inside it that leads to the step."""
+    """A loop around a training step; `step` is the line inside it that leads to the step."""
 
     source: Source
     node: ast.For | ast.While
@@ -44,14 +46,40 @@ class Limit:
     batches: int | None
 
 
+class Course:
+    """What one walk trains: `search` is the training inside its trials, `final` the training besides."""
+
+    def __init__(self, bundle: Bundle, walk: Walk) -> None:
+        self.walk = walk
+        spans = search_spans(walk)
+        self.searches = [call for call, _, _ in spans if is_reached(call)]
+        """The calls that start a search of hyper-parameters."""
+        self._inside = {id(event) for _, first, end in spans for event in walk.events[first:end]}
+        self.search, self.final = Training(bundle, self, True), Training(bundle, self, False)
+        calls = [call for call in walk.of(Call) if _STEP.search(call.path) and is_reached(call)]
+        for training in (self.search, self.final):
+            mine = [call for call in calls if self.in_search(call) == training.searching]
+            # what is called on a value that nothing is known of is not seen: one of these three mostly is
+            for name in (".backward", ".step", ".zero_grad"):
+                training.steps = training.steps or [call for call in mine if call.path.endswith(name)]
+
+    def in_search(self, event: Event) -> bool:
+        """Whether an event happens inside a trial of a search."""
+        return id(event) in self._inside
+
+
 @dataclass
 class Training:
     """The steps of one walk that belong to its search of hyper-parameters, or those that do not."""
 
     bundle: Bundle
-    walk: Walk
+    course: Course
     searching: bool
     steps: list[Call] = field(default_factory=list)
+
+    @property
+    def walk(self) -> Walk:
+        return self.course.walk
 
     @cached_property
     def loops(self) -> list[Loop]:
@@ -62,12 +90,13 @@ class Training:
         for frame in (*self.steps[0].stack, self.steps[0].place):
             source = self.bundle.sources.get(frame.path)
             if source is not None and frame.line:
-                found += [Loop(source, node, frame.line) for node in _around(source, frame.line)]
+                line = frame.line if frame != self.steps[0].place else _backward_near(source, frame.line)
+                found += [Loop(source, node, line) for node in _around(source, frame.line)]
         return found
 
     def inside(self, event: Event) -> bool:
         """Whether an event belongs to this training, and not to the search, or the other way round."""
-        return in_search(self.walk, event) == self.searching and is_reached(event)
+        return self.course.in_search(event) == self.searching and is_reached(event)
 
     def epochs(self) -> tuple[int, Place] | None:
         """How many epochs the epoch loop does, and where that is said; None when it is not known."""
@@ -112,33 +141,18 @@ class Training:
                         break
 
 
-def trainings(bundle: Bundle, walk: Walk) -> tuple[Training, Training]:
-    """The search of a walk, and the training besides; either may be without a step."""
-    search, final = Training(bundle, walk, True), Training(bundle, walk, False)
-    for call in walk.of(Call):
-        if call.path.endswith(".backward") and is_reached(call):
-            (search if in_search(walk, call) else final).steps.append(call)
-    return search, final
-
-
-def searches(walk: Walk) -> list[Call]:
-    """The calls that start a search of hyper-parameters."""
-    return [
-        c
-        for c in walk.of(Call)
-        if c.path.startswith(SEARCHES) and c.path.endswith(".optimize") and is_reached(c)
-    ]
-
-
-def in_search(walk: Walk, event: Event) -> bool:
-    """Whether an event happens inside a trial of a search."""
-    starts = {(call.place.path, call.place.line) for call in searches(walk)}
-    return any((frame.path, frame.line) in starts for frame in event.stack)
-
-
 def is_reached(event: Event) -> bool:
     """Whether the command comes by; functions that it does not reach are looked at for themselves."""
     return event.certain or (bool(event.stack) and event.stack[0].line > 0)
+
+
+def _backward_near(source: Source, line: int) -> int:
+    """The line of `backward()` in the innermost loop around a step, or the step's own."""
+    for loop in reversed(_around(source, line)):
+        for node in ast.walk(loop):
+            if isinstance(node, ast.Call) and _is(node, "backward"):
+                return node.lineno
+    return line
 
 
 def _around(source: Source, line: int) -> list[ast.For | ast.While]:
@@ -218,20 +232,21 @@ def _first_value(loop: Loop, branch: ast.If, counter: str) -> int | None:
     if isinstance(node, ast.For) and any(
         isinstance(t, ast.Name) and t.id == counter for t in ast.walk(node.target)
     ):
-        start = next((k.value for call in ast.walk(node.iter) if isinstance(call, ast.Call) and _is(call, "enumerate")
-                      for k in call.keywords if k.arg == "start"), None)  # fmt: skip
         calls = [c for c in ast.walk(node.iter) if isinstance(c, ast.Call) and _is(c, "enumerate")]
         if not calls:
             return None
+        start = next((keyword.value for keyword in calls[0].keywords if keyword.arg == "start"), None)
         if len(calls[0].args) > 1:
             start = calls[0].args[1]
         if start is None:
             return 0
         return int(start.value) if isinstance(start, ast.Constant) and isinstance(start.value, int) else None
     for part in (p for statement in node.body for p in ast.walk(statement)):
-        if isinstance(part, ast.AugAssign) and isinstance(part.op, ast.Add) and _name(part.target) == counter:
-            if isinstance(part.value, ast.Constant) and part.value.value == 1:
-                return 1 if part.lineno < branch.lineno else 0
+        counts = isinstance(part, ast.AugAssign) and isinstance(part.op, ast.Add)
+        if not counts or not isinstance(part, ast.AugAssign) or _name(part.target) != counter:
+            continue
+        if isinstance(part.value, ast.Constant) and part.value.value == 1:
+            return 1 if part.lineno < branch.lineno else 0
     return None
 
 
@@ -239,15 +254,19 @@ def _number(training: Training, loop: Loop, node: ast.expr) -> int | None:
     """The integer that an expression is worth, by the text, the config or the arguments of the function."""
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, int) and not isinstance(node.value, bool) else None
-    for read in training.walk.of(ConfigRead):
-        if read.place.path == loop.source.path and read.place.line == node.lineno and training.inside(read):
-            if read.key.rpartition(".")[2] == _name(node) and isinstance(read.value, Known):
-                return read.value.value if isinstance(read.value.value, int) else None
     name = _name(node)
+    for read in training.walk.of(ConfigRead):
+        here = read.place.path == loop.source.path and read.place.line == node.lineno
+        if not here or read.key.rpartition(".")[2] != name or not training.inside(read):
+            continue
+        if isinstance(read.value, Known):
+            return read.value.value if isinstance(read.value.value, int) else None
     if isinstance(node, ast.Name):
+        within = _function_around(loop)
         for entered in training.walk.of(Entered):
             value = entered.args.get(name)
-            if isinstance(value, Known) and isinstance(value.value, int) and training.inside(entered):
+            mine = entered.name.rpartition(".")[2] == within and training.inside(entered)
+            if mine and isinstance(value, Known) and isinstance(value.value, int):
                 return value.value
         for part in loop.source.nodes:
             if isinstance(part, ast.Assign) and any(_name(target) == name for target in part.targets):
@@ -255,6 +274,17 @@ def _number(training: Training, loop: Loop, node: ast.expr) -> int | None:
                 if found is not None:
                     return found
     return None
+
+
+def _function_around(loop: Loop) -> str:
+    """The name of the innermost function that holds a loop; "" at a module's top."""
+    line = loop.node.lineno
+    around = [
+        node
+        for node in loop.source.nodes
+        if isinstance(node, ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0)
+    ]
+    return max(around, key=lambda node: node.lineno).name if around else ""
 
 
 def _constant(node: ast.expr) -> int | None:

@@ -59,7 +59,7 @@ def _dotted(path: str, packages: Packages) -> str | None:
 
     None when a step cannot be told: an item of something, or a call without a return annotation.
     """
-    if "[" in path:
+    if "[" in path or path.endswith("()"):  # an item of something, or what calling an instance gives
         return None
     first, *steps = path.split("()")
     reached = first
@@ -149,8 +149,8 @@ def arguments_fit_the_resolved_versions(bundle: Bundle, flow: Flow, packages: Pa
     for met in _calls(flow):
         call = met.event
         assert isinstance(call, Call)
-        if not _third_party(met.path):
-            continue
+        if not _third_party(met.path) or met.path.endswith("()"):
+            continue  # what calling an object takes is not written down with its class
         dotted = _dotted(met.path, packages)
         signature = packages.signature(dotted) if dotted else None
         if signature is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from labgate.checks import Answers, check
-from labgate.criteria._faults import FROM_CONFIG, fault_answers
+from labgate.criteria._faults import FROM_CONFIG, by_line, fault_answers
 from labgate.finding import Impact, Outcome, passed
-from labgate.flow import Fault, Flow, Started, Walk
+from labgate.flow import Fault, Flow, Sighting, Started, Walk
 
 _IMPORTS = frozenset(("ModuleNotFoundError", "ImportError"))
 _ELSEWHERE = FROM_CONFIG | _IMPORTS | {"NameError", "SystemExit", "JSONDecodeError"}
@@ -44,6 +44,13 @@ def _followed(flow: Flow) -> list[str]:
     return sorted({event.place.path for walk in flow.walks for event in walk.events if event.place.path})
 
 
+def _one_value(sighting: Sighting) -> tuple[object, ...]:
+    """Every attribute that is asked of one value which has none is the same defect."""
+    if sighting.event.kind == "AttributeError":
+        return ("AttributeError", sighting.event.key)
+    return by_line(sighting)
+
+
 @check("complete.fully-functional", impact=Impact.BLOCKS)
 def values_are_used_as_what_they_are(flow: Flow) -> Answers:
     """What the code does with values that the config settles does not raise.
@@ -62,7 +69,11 @@ def values_are_used_as_what_they_are(flow: Flow) -> Answers:
 
     failures = 0
     for answer in fault_answers(
-        flow, wanted, "raised here", "use the value as what the config says that it is, or change the config"
+        flow,
+        wanted,
+        "raised here",
+        "use the value as what the config says that it is, or change the config",
+        alike=_one_value,
     ):
         failures += answer.outcome is Outcome.FAIL
         yield answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+
 from labgate.bundle import Bundle, Source
 from labgate.checks import Answers, check
 from labgate.contract import Contract

@@ -11,7 +11,7 @@ from labgate.compose import Compositions
 from labgate.contract import Contract
 from labgate.criteria._faults import FROM_CONFIG, Group, by_key, fault_answers, fault_evidence
 from labgate.finding import Evidence, Impact, Outcome, cannot_tell, failed, passed, remarked
-from labgate.flow import ConfigRead, ConfigWrite, Fault, Flow, How, Sighting, Started, Walk
+from labgate.flow import Call, ConfigRead, ConfigWrite, Fault, Flow, How, Sighting, Started, Walk, options
 from labgate.flow.config import ListNode, Node, leaves
 
 
@@ -186,10 +186,25 @@ def _read_keys(flow: Flow) -> tuple[set[str], set[str]]:
                 whole.add(event.key.rstrip("*").rstrip("."))
             else:
                 single.add(event.key)
-                if event.how is not How.IN and isinstance(event.value, Node | ListNode):
-                    if event.how is How.LOOP:
-                        whole.add(event.key)
+                if event.how is How.LOOP and isinstance(event.value, Node | ListNode):
+                    whole.add(event.key)
+        whole.update(_handed_out(walk))
     return single, whole
+
+
+_RECORDERS = ("builtins.", "copy.", "json.", "logging.", "omegaconf.", "pprint.", "rich.", "wandb.", "yaml.")
+"""What may be given a part of the config without its keys being used: it is shown, tested or copied."""
+
+
+def _handed_out(walk: Walk) -> Iterator[str]:
+    """Parts of the config that are given to a function out of sight, which may read any key of them."""
+    for call in walk.of(Call):
+        if call.path.startswith(_RECORDERS):
+            continue
+        for argument in (*call.args, *call.kwargs.values()):
+            for option in options(argument):
+                if isinstance(option, Node | ListNode) and option.key:
+                    yield option.key
 
 
 def _only_recorded(event: ConfigRead, walk: Walk) -> bool:
@@ -341,8 +356,8 @@ def what_main_sets_reaches_the_training(flow: Flow, contract: Contract) -> Answe
                 lost[event.place.path, event.place.line] = event.key
     if lost:
         yield remarked(
-            f"{', '.join(dict.fromkeys(lost.values()))}: set in a process that then only starts another, which "
-            "composes its own config",
+            f"{', '.join(dict.fromkeys(lost.values()))}: set in a process that then only starts another, "
+            "which composes its own config",
             *(flow.bundle.place(path, line, "set here, and read by nobody") for path, line in sorted(lost)),
             do="set it where it is read, or hand it on as an override",
         )

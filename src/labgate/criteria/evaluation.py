@@ -289,9 +289,7 @@ def wandb_project_comes_from_the_config(bundle: Bundle, contract: Contract, flow
         )
     elif composed is not None:
         yield passed(f"the evaluation composes {contract.config_file} with Hydra", composed, *address)
-    elif cut(walk) or any(
-        call.path.endswith((".load", ".safe_load", ".compose")) for call in walk.of(Call)
-    ):
+    elif cut(walk) or any(call.path.endswith((".load", ".safe_load", ".compose")) for call in walk.of(Call)):
         yield cannot_tell("whether the evaluation reads config.yaml is not known", *address)
     elif looked:
         yield failed(
@@ -539,7 +537,9 @@ def retrieved_data_can_be_written(bundle: Bundle, flow: Flow) -> Answers:
             do="fetch run.history(), run.summary._json_dict and dict(run.config)",
         )
     elif cut(walk) or not (history and (summary or loose) and config):
-        yield cannot_tell(f"what is fetched of a run could not be followed{': ' + cut(walk) if cut(walk) else ''}", *places)
+        yield cannot_tell(
+            f"what is fetched of a run could not be followed{': ' + cut(walk) if cut(walk) else ''}", *places
+        )
     elif summary is None and loose is not None:
         yield passed("history, summary and config are fetched, and nothing of W&B's own is dumped", *places)
         yield remarked(

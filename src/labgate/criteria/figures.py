@@ -29,17 +29,11 @@ def _drawn(
     every = figures(bundle, walk)
     folders = [run_folder(contract, run_id) for run_id in run_ids(walk)]
     together = comparison_folder(contract)
-    compared = [
-        f for f in every if f.lies_in(together) or (f.lies_in(together) is None and _begins(f, "comparison_"))
-    ]
-    single = [
-        f for f in every if f not in compared and any(f.lies_in(folder) is not False for folder in folders)
-    ]
+    below = [f for f in every if f.path.startswith(f"{RESULTS}/")]
+    compared = [f for f in below if f.lies_in(together)]
+    compared += [f for f in below if f.lies_in(together) is None and f.name.startswith("comparison_")]
+    single = [f for f in below if f not in compared and any(f.lies_in(folder) is not False for folder in folders)]
     return walk, every, single, compared
-
-
-def _begins(figure: Written, words: str) -> bool:
-    return figure.name.startswith(words)
 
 
 @check("evaluation.per-run-figures", "evaluation.per-run-folders", impact=Impact.BREACHES)
@@ -79,11 +73,7 @@ def runs_are_compared_in_figures(bundle: Bundle, contract: Contract, flow: Flow)
 
 def _absent(bundle: Bundle, walk: Walk, every: list[Written], folder: str, kind: str) -> Answers:
     unsaid = [f for f in every if HOLE in f.path.rpartition("/")[0] or not f.path.strip(HOLE)]
-    if (
-        cut(walk)
-        or unsaid
-        or not any(c.path.endswith(("Api().run", "Api().runs")) for c in walk.of(Call))
-    ):
+    if cut(walk) or unsaid or not any(c.path.endswith(("Api().run", "Api().runs")) for c in walk.of(Call)):
         places = [evidence(bundle, f.call.place, f"saves {f.shown}") for f in (unsaid or every)[:1]]
         yield cannot_tell(f"whether a figure {kind} is saved in {folder} could not be followed", *places)
         return
@@ -311,13 +301,10 @@ def _has_legend(call: Call) -> bool:
     tail = call.path.rpartition(".")[2]
     if tail in ("legend", "add_legend", "figlegend"):
         return True
-    if call.path.startswith("seaborn.") and "hue" in call.kwargs:
-        return True
-    return (
-        (call.path.startswith("pandas.")
-        and tail == "plot")
-        or (call.path.startswith("plotly") and tail in ("line", "bar"))
-    )
+    if call.path.startswith("seaborn.") and ("hue" in call.kwargs or "label" in call.kwargs):
+        return True  # seaborn draws the legend by itself
+    frame = call.path.startswith("pandas.") or part_of(call.of) is not None
+    return (frame and tail == "plot") or (call.path.startswith("plotly") and "color" in call.kwargs)
 
 
 def _annotates(call: Call) -> bool:

@@ -48,9 +48,20 @@ def imports_are_provided(bundle: Bundle, flow: Flow, packages: Packages) -> Answ
     """
     if packages.requirements.unreadable:
         raise CannotLookError(f"{PATH} {packages.requirements.unreadable}")
+    if not packages.requirements.table and "project" not in bundle.toml(PATH):
+        raise CannotLookError("there is no [project] table, so nothing is declared")
     by_root: dict[str, list[Site]] = {}
     for site in _sites(bundle, flow):
         by_root.setdefault(site.root, []).append(site)
+    if by_root and not packages.requirements.entries and not packages.resolved:
+        sites = [sites[0] for _, sites in sorted(by_root.items())]
+        places = [bundle.place(site.path, site.line, "imported here") for site in sites[:8]]
+        names = ", ".join(sorted(by_root))
+        head = bundle.place(PATH, bundle.key_line(PATH, "project"), "declares no dependencies")
+        yield failed(
+            f"no dependency is declared, and the code imports {names}", head, *places, do="declare them"
+        )
+        return
     direct: list[tuple[str, Site]] = []
     along: list[tuple[str, Site]] = []
     failures = 0
@@ -171,6 +182,7 @@ def optional_packages_are_there_where_used(bundle: Bundle, flow: Flow, packages:
     for (called, path, line), (sure, rule, lacking) in told.items():
         names = " and ".join(lacking)
         how = f" with {rule['keyword']}" if "keyword" in rule else ""
+        how = f" of {' or '.join(rule['first'])}" if "first" in rule else how
         says = f"{called}{how} needs {names}, which no dependency brings"
         where = bundle.place(path, line, "called here")
         if not sure:

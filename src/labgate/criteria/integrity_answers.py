@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from labgate.bundle import Bundle
 from labgate.checks import Answers, check
@@ -19,22 +20,39 @@ _ANSWER = re.compile(
     r"|answerkey|answer_key|correct_answer|final_answer)$",
     re.IGNORECASE,
 )
+_WHOLE = frozenset(("to", "cuda", "cpu", "long", "contiguous", "clone", "detach", "copy"))
+"""Calls that hand on all of a tensor."""
 
 
-class _Leak:
-    """The field of a row that an input was made from, and the call that turned text into it."""
+@dataclass(frozen=True)
+class _Tokens:
+    """Tokens made by a call at `place` from `fields` of rows; `whole` when nothing was cut off since."""
 
-    def __init__(self, field: str, tokenised: Place) -> None:
-        self.field = field
-        self.tokenised = tokenised
+    fields: tuple[tuple[str, Value], ...]
+    place: Place
+    whole: bool
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Fields that hold answers, be it those of other rows, as in a prompt with examples."""
+        return tuple(name for name, _ in self.fields if _ANSWER.match(name))
+
+    @property
+    def own_answer(self) -> str:
+        """The field with the answer of the very row that is asked about; "" when there is none."""
+        asked = [row for name, row in self.fields if not _ANSWER.match(name)]
+        for name, row in self.fields:
+            if _ANSWER.match(name) and asked and all(row == other for other in asked):
+                return name
+        return ""
 
 
 @check("integrity.no-leaked-answers", impact=Impact.MISLEADS)
 def the_answer_is_not_generated_from(bundle: Bundle, contract: Contract, flow: Flow) -> Answers:
     """What `generate` continues is the question, and not the question with its answer.
 
-    Training wants prompt and answer in one sequence; scoring the same sequence shows the model what it is asked
-    for. Exact match is then near 1, or, where only what comes after is read, near 0, for every method.
+    Training wants prompt and answer in one sequence; scoring that same sequence shows the model what it is
+    asked for. Exact match is then near 1, or, where only what comes after is read, near 0, for every method.
 
     Bad:
         rows = data.map(lambda row: tokenizer(row["question"] + row["answer"]))
@@ -43,7 +61,7 @@ def the_answer_is_not_generated_from(bundle: Bundle, contract: Contract, flow: F
         rows = data.map(lambda row: tokenizer(row["question"]))
         prediction = model.generate(input_ids=next(iter(DataLoader(rows)))["input_ids"])
     """
-    leaks: dict[tuple[str, int], tuple[Call, _Leak]] = {}
+    leaks: dict[tuple[str, int], tuple[Call, _Tokens]] = {}
     doubtful: dict[tuple[str, int], Call] = {}
     clean: dict[tuple[str, int], Call] = {}
     for walk in flow.training:
@@ -52,22 +70,19 @@ def the_answer_is_not_generated_from(bundle: Bundle, contract: Contract, flow: F
                 continue
             spot = (call.place.path, call.place.line)
             given = call.argument(0, "input_ids", "inputs")
-            if given is None:
-                doubtful.setdefault(spot, call)
-                continue
-            found = list(_answers_in(given))
-            leak = next((one for one in found if isinstance(one, _Leak)), None)
+            tokens = [] if given is None else list(_given(given))
+            leak = next((one for one in tokens if one.own_answer and one.whole), None)
             if leak is not None and call.certain:
                 leaks.setdefault(spot, (call, leak))
-            elif found or not _questions_in(given):
-                doubtful.setdefault(spot, call)
-            else:
+            elif tokens and all(one.fields and not one.answers for one in tokens):
                 clean.setdefault(spot, call)
+            else:
+                doubtful.setdefault(spot, call)
     for call, leak in leaks.values():
         yield failed(
-            f"the model generates from the question and its answer, the field {leak.field!r}",
+            f"the model generates from the question and its answer, the field {leak.own_answer!r}",
             evidence(bundle, call.place, "generates from it"),
-            evidence(bundle, leak.tokenised, "puts the answer into the input"),
+            evidence(bundle, leak.place, "puts the answer into the input"),
             do="tokenise the prompt alone for the examples that are scored",
         )
     if leaks:
@@ -89,138 +104,96 @@ def the_answer_is_not_generated_from(bundle: Bundle, contract: Contract, flow: F
         yield passed("nothing is generated")
 
 
-def _answers_in(value: Value) -> Iterator[_Leak | None]:
-    """Answers that are sure to be part of a batch's tokens; None for each that may be.
-
-    Only what is handed on whole counts: after a slice nobody can tell what is left.
-    """
+def _given(value: Value) -> Iterator[_Tokens]:
+    """The tokens that a model is given, as far as they can be followed back to a tokenizer."""
     for option in options(value):
-        whole, inner = _field(option)
-        if inner is None:
-            continue
-        for given, key in inner:
-            for made in _made(given, key):
-                for leak in _tokenised(made):
-                    yield leak if whole else None
+        whole, batch, key = _field(option)
+        if batch is not None:
+            for made in _made(batch, key):
+                yield from _tokenised(made, whole)
 
 
-def _field(value: Value) -> tuple[bool, list[tuple[Value, str]] | None]:
-    """The batch and the key that `batch["input_ids"].to(device)` takes; whether it takes it whole."""
+def _field(value: Value) -> tuple[bool, Value | None, str]:
+    """What `batch["input_ids"].to(device)` takes: the whole of it or a part, the batch, and the key."""
     whole = True
     while isinstance(value, External):
         if value.path.endswith("[]") and isinstance(value.key, Known) and isinstance(value.key.value, str):
-            return whole, [(value.base, value.key.value)] if value.base is not None else None
-        if value.path.endswith(("[]", "[:]")):
-            whole = False
-        elif value.call is not None and value.path.removesuffix("()").rpartition(".")[2] not in (
-            "to",
-            "cuda",
-            "cpu",
-            "long",
-            "contiguous",
-            "clone",
-            "detach",
-        ):
+            return whole, value.base, value.key.value
+        if value.path.endswith(".input_ids"):
+            return whole, value.base, "input_ids"
+        name = value.path.removesuffix("()").rpartition(".")[2]
+        if value.path.endswith(("[]", "[:]")) or (value.call is not None and name not in _WHOLE):
             whole = False
         if value.base is None:
-            return whole, None
+            break
         value = value.base
-    return whole, None
+    return whole, None, ""
 
 
 def _made(batch: Value, key: str, depth: int = 12) -> Iterator[Value]:
-    """What stands under `key` in the rows that a batch was collated from."""
+    """What stands under `key` in the rows that a batch was put together from."""
     if depth <= 0:
         return
-    if isinstance(batch, Map):
-        if key in batch.items:
-            yield batch.items[key]
-        return
-    if isinstance(batch, OneOf):
+    if isinstance(batch, Map) and key in batch.items:
+        yield batch.items[key]
+    elif isinstance(batch, Map) and batch.of is not None:
+        yield from _made(batch.of, key, depth - 1)
+    elif isinstance(batch, OneOf):
         for option in batch.options:
             yield from _made(option, key, depth - 1)
-        return
-    if not isinstance(batch, External):
-        return
-    call = batch.call
-    if call is not None and call.gave:
-        for given in call.gave:
-            for option in options(given):
-                if isinstance(option, Map):
-                    yield from _made(option, key, depth - 1)
-                    return
-    if call is not None and call.path.endswith("DataLoader"):
-        data = call.argument(0, "dataset")
-        if data is not None:
-            yield from _made(data, key, depth - 1)
-        return
-    if batch.base is not None:
-        yield from _made(batch.base, key, depth - 1)
+    elif isinstance(batch, Seq):
+        for item in batch.items[:4]:
+            yield from _made(item, key, depth - 1)
+    elif isinstance(batch, External):
+        call = batch.call
+        if call is not None and _is_tokenizer(call):
+            yield batch
+        elif call is not None and call.gave:
+            for given in call.gave:
+                yield from _made(given, key, depth - 1)
+        elif call is not None and call.path.rpartition(".")[2] in ("DataLoader", "pad", "default_collate"):
+            data = call.argument(0, "dataset", "encoded_inputs", "batch")
+            if data is not None:
+                yield from _made(data, key, depth - 1)
+        elif batch.base is not None:
+            yield from _made(batch.base, key, depth - 1)
 
 
-def _tokenised(value: Value, depth: int = 12) -> Iterator[_Leak]:
-    """Tokens that a text with an answer in it was turned into."""
+def _tokenised(value: Value, whole: bool, depth: int = 12) -> Iterator[_Tokens]:
+    """Tokens, with the fields that their text was put together from."""
     if depth <= 0:
         return
     if isinstance(value, External):
-        if value.path.endswith("[:]"):
-            return
         call = value.call
         if call is not None and _is_tokenizer(call):
-            for argument in call.args[:2]:
-                for field in _fields(argument):
-                    if _ANSWER.match(field):
-                        yield _Leak(field, call.place)
+            fields = tuple(field for argument in call.args[:2] for field in _fields(argument))
+            yield _Tokens(fields, call.place, whole)
             return
-        if value.base is not None:
-            yield from _tokenised(value.base, depth - 1)
-        if call is not None and call.path.rpartition(".")[2] in ("tensor", "list", "stack", "cat"):
-            for argument in call.args[:1]:
-                yield from _tokenised(argument, depth - 1)
-    elif isinstance(value, Unknown):  # prompt + answer, token list by token list
-        for part in value.of:
-            yield from _tokenised(part, depth - 1)
-    elif isinstance(value, Seq):
-        for item in value.items:
-            yield from _tokenised(item, depth - 1)
+        name = value.path.removesuffix("()").rpartition(".")[2]
+        inner = call.args[:1] if call is not None and name in ("tensor", "list", "stack", "cat") else ()
+        cut = value.path.endswith("[:]") or (call is not None and not inner and name not in _WHOLE)
+        for part in (*inner, *((value.base,) if value.base is not None else ())):
+            yield from _tokenised(part, whole and not cut, depth - 1)
+    elif isinstance(value, Unknown | Seq):  # one token list after the other
+        for part in made_from(value):
+            yield from _tokenised(part, whole, depth - 1)
 
 
 def _is_tokenizer(call: Call) -> bool:
-    return "okenizer" in call.path and call.path.rpartition(".")[2] not in ("decode", "batch_decode")
+    """Whether a call turns text into tokens."""
+    last = call.path.rpartition(".")[2]
+    if last in ("encode", "encode_plus", "batch_encode_plus", "__call__"):
+        return True
+    return "okenizer" in call.path and last.startswith("from_pretrained()")
 
 
-def _fields(value: Value, depth: int = 14) -> Iterator[str]:
-    """Names of the row's fields that a text was put together from."""
+def _fields(value: Value, depth: int = 14) -> Iterator[tuple[str, Value]]:
+    """Names of the fields that a text was put together from, each with its row."""
     if depth <= 0:
         return
     if isinstance(value, External) and value.path.endswith("[]") and isinstance(value.key, Known):
-        if ".rows" in value.path or value.path.count("[]"):
-            yield str(value.key.value)
-            return
-    if isinstance(value, External | Text | Unknown | Seq):
+        if value.base is not None:
+            yield str(value.key.value), value.base
+    elif isinstance(value, External | Text | Unknown | Seq):
         for part in made_from(value):
             yield from _fields(part, depth - 1)
-
-
-def _questions_in(value: Value) -> bool:
-    """Whether it could be followed from the tokens to a text at all."""
-    for option in options(value):
-        _, inner = _field(option)
-        for given, key in inner or ():
-            for made in _made(given, key):
-                if any(True for _ in _texts(made)):
-                    return True
-        if any(True for _ in _texts(option)):
-            return True
-    return False
-
-
-def _texts(value: Value, depth: int = 10) -> Iterator[str]:
-    if depth <= 0:
-        return
-    if isinstance(value, External) and value.call is not None and _is_tokenizer(value.call):
-        for argument in value.call.args[:2]:
-            yield from _fields(argument)
-        return
-    for part in made_from(value):
-        yield from _texts(part, depth - 1)

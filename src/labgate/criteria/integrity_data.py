@@ -1,4 +1,4 @@
-"""Integrity: data are real, and a failure ends the run instead of being hidden."""
+"""Integrity: data are real: what cannot be loaded ends the run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from labgate.bundle import Bundle, Source
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._samples import reached, splits
+from labgate.criteria._training_code import called, sources_of_training
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
-from labgate.flow.events import Call, Started, Walk, evidence
-from labgate.flow.values import External, Instance, Known, Value, sources
+from labgate.flow.events import Call, Walk, evidence
+from labgate.flow.values import External, Instance, Value, sources
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -52,21 +53,6 @@ _LOADS = re.compile(
 )
 
 
-def _sources(bundle: Bundle, contract: Contract) -> Iterator[Source]:
-    for source in bundle.sources.values():
-        if (
-            source.tree is not None
-            and source.path.startswith("src/")
-            and source.module != contract.evaluate_module
-        ):
-            yield source
-
-
-def _called(node: ast.Call) -> str:
-    """The last word of what is called."""
-    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-
-
 def _definition(source: Source, name: str) -> _Definition | None:
     assert source.tree is not None
     for node in ast.walk(source.tree):
@@ -83,7 +69,7 @@ def _inventions(source: Source, body: list[ast.stmt], depth: int = 3) -> Iterato
                 continue
             if _RANDOM.match(ast.unparse(node.func)):
                 yield node
-            elif depth > 0 and (found := _definition(source, _called(node))) is not None:
+            elif depth > 0 and (found := _definition(source, called(node))) is not None:
                 yield from _inventions(source, found.body, depth - 1)
 
 
@@ -95,7 +81,7 @@ def _always_leaves(body: list[ast.stmt]) -> bool:
     if isinstance(last, ast.Raise):
         return True
     if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
-        return _called(last.value) in ("exit", "_exit", "abort", "error", "Exit", "fail")
+        return called(last.value) in ("exit", "_exit", "abort", "error", "Exit", "fail")
     if isinstance(last, ast.If):
         return _always_leaves(last.body) and _always_leaves(last.orelse)
     return False
@@ -104,7 +90,7 @@ def _always_leaves(body: list[ast.stmt]) -> bool:
 def _loads(body: list[ast.stmt]) -> Iterator[ast.Call]:
     for statement in body:
         for node in ast.walk(statement):
-            if isinstance(node, ast.Call) and _LOADS.match(_called(node)):
+            if isinstance(node, ast.Call) and _LOADS.match(called(node)):
                 yield node
 
 
@@ -128,7 +114,7 @@ def data_that_cannot_be_had_are_not_invented(bundle: Bundle, contract: Contract,
     """
     wrong = False
     loading: list[Evidence] = []
-    for source in _sources(bundle, contract):
+    for source in sources_of_training(bundle, contract):
         assert source.tree is not None
         for function, node in _tries(source.tree):
             loads = list(_loads(node.body))
@@ -168,7 +154,7 @@ def _tries(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.Try]]:
 
 
 def _fallbacks(source: Source, node: ast.Try, function: ast.AST) -> Iterator[tuple[int, ast.Call]]:
-    """Handlers of a `try` that put invented data in place of those that failed to load, with where they do."""
+    """Handlers of a `try` that put invented data in place of those that failed to load, and where."""
     flags = {
         target.id
         for statement in node.body
@@ -197,18 +183,18 @@ def _fallbacks(source: Source, node: ast.Try, function: ast.AST) -> Iterator[tup
 
 
 def _feeds(source: Source, body: list[ast.stmt]) -> bool:
-    """Whether what a handler makes is kept: assigned, handed back or added; a pause of random length is not."""
+    """Whether what a handler makes is kept: assigned, handed back or added. A random pause is not."""
     for statement in body:
         for node in ast.walk(statement):
             value = getattr(node, "value", None)
             if (
                 isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Return)
                 and value is not None
-            ):
-                if next(_inventions(source, [ast.Expr(value)]), None) is not None:
-                    return True
-            if isinstance(node, ast.Call) and _called(node) in ("append", "extend"):
-                if next(_inventions(source, [ast.Expr(part) for part in node.args]), None) is not None:
+            ) and next(_inventions(source, [ast.Expr(value)]), None) is not None:
+                return True
+            if isinstance(node, ast.Call) and called(node) in ("append", "extend"):
+                given: list[ast.stmt] = [ast.Expr(part) for part in node.args]
+                if next(_inventions(source, given), None) is not None:
                     return True
     return False
 
@@ -281,218 +267,3 @@ def _declared(bundle: Bundle, walk: Walk, contract: Contract) -> bool:
     promise = bundle.promise
     promised = " ".join((promise.design, *promise.datasets)) if promise is not None else ""
     return _DECLARED.search(text) is not None or _DECLARED.search(promised) is not None
-
-
-# -- failures that are hidden
-
-
-@check("integrity.failures-are-seen", impact=Impact.MISLEADS)
-def a_failed_training_ends_the_run(bundle: Bundle, contract: Contract, flow: Flow) -> Answers:
-    """When training fails, the command fails.
-
-    Whoever waits for the run looks at its exit code. A broad `except` around the training, or a child whose
-    exit code nobody asks for, turns a crash in the first minute into a success without results.
-
-    Bad:
-        try:
-            train(cfg)
-        except Exception as error:
-            print(error)
-    Good:
-        train(cfg)
-    """
-    wrong = False
-    unseen: dict[tuple[str, int], Call] = {}
-    seen: list[Evidence] = []
-    for walk in flow.training:
-        for call, _ in _children(walk):
-            if call.path == "subprocess.run" and _ignored(bundle, call):
-                unseen.setdefault((call.place.path, call.place.line), call)
-            elif call.path in ("subprocess.call", "os.system") and _is_statement(bundle, call):
-                unseen.setdefault((call.place.path, call.place.line), call)
-            else:
-                seen.append(evidence(bundle, call.place, "hands on the child's failure"))
-    for call in unseen.values():
-        wrong = True
-        yield failed(
-            "nobody asks for the exit code of the child that trains: where it fails, the command ends with 0",
-            evidence(bundle, call.place, "starts it"),
-            do="pass check=True",
-        )
-    for source in _sources(bundle, contract):
-        assert source.tree is not None
-        for node in ast.walk(source.tree):
-            if not isinstance(node, ast.Try):
-                continue
-            trains = next(_trains(bundle, source, node.body), None)
-            if trains is None:
-                continue
-            for handler in node.handlers:
-                if _broad(handler) and not _hands_on(handler):
-                    wrong = True
-                    yield failed(
-                        "an exception of the training is caught, and the run goes on as if it had trained",
-                        bundle.place(source.path, handler.lineno, "catches it"),
-                        bundle.place(source.path, trains.lineno, "trains"),
-                        do="let it end the run, or end with `raise` after what has to be done",
-                    )
-    if not wrong:
-        yield passed("nothing hides a failure of the training", *list(dict.fromkeys(seen))[:2])
-
-
-def _children(walk: Walk) -> Iterator[tuple[Call, Started]]:
-    """Calls that start a module of the bundle as a child."""
-    calls: dict[tuple[str, int, int], Call] = {}
-    for event in walk.of(Call, Started):
-        if isinstance(event, Call):
-            if event.path.startswith(("subprocess.", "os.system")):
-                calls[event.place.path, event.place.line, event.place.column] = event
-        elif event.stack:
-            last = event.stack[-1]
-            call = calls.get((last.path, last.line, last.column))
-            if call is not None:
-                yield call, event
-
-
-def _ignored(bundle: Bundle, call: Call) -> bool:
-    """`subprocess.run(…)` without `check=True` whose result nobody looks at."""
-    check_ = call.argument(None, "check")
-    if call.spread or (check_ is not None and not (isinstance(check_, Known) and not check_.value)):
-        return False
-    if _is_statement(bundle, call):
-        return True
-    source = bundle.sources.get(call.place.path)
-    if source is None or source.tree is None:
-        return False
-    for function in ast.walk(source.tree):
-        if isinstance(function, _Function | ast.Module):
-            for node in ast.walk(function):
-                if (
-                    isinstance(node, ast.Assign)
-                    and node.value is call.node
-                    and isinstance(node.targets[0], ast.Name)
-                ):
-                    name = node.targets[0].id
-                    uses = sum(isinstance(n, ast.Name) and n.id == name for n in ast.walk(source.tree))
-                    return uses == 1
-    return False
-
-
-def _is_statement(bundle: Bundle, call: Call) -> bool:
-    source = bundle.sources.get(call.place.path)
-    if source is None or source.tree is None or call.node is None:
-        return False
-    return any(isinstance(node, ast.Expr) and node.value is call.node for node in ast.walk(source.tree))
-
-
-def _trains(bundle: Bundle, source: Source, body: list[ast.stmt], depth: int = 3) -> Iterator[ast.Call]:
-    """Calls in a block that train: a backward pass, or a function that makes one."""
-    for statement in body:
-        for node in ast.walk(statement):
-            if not isinstance(node, ast.Call):
-                continue
-            name = _called(node)
-            if name == "backward" and isinstance(node.func, ast.Attribute):
-                yield node
-            elif (
-                name == "train"
-                and isinstance(node.func, ast.Attribute)
-                and "trainer" in ast.unparse(node.func).lower()
-            ):
-                yield node
-            elif depth > 0 and isinstance(node.func, ast.Name):
-                found = _anywhere(bundle, source, name)
-                if (
-                    found is not None
-                    and next(_trains(bundle, found[0], found[1].body, depth - 1), None) is not None
-                ):
-                    yield node
-
-
-def _anywhere(bundle: Bundle, source: Source, name: str) -> tuple[Source, _Function] | None:
-    for other in (source, *bundle.sources.values()):
-        if other.tree is not None:
-            for node in other.tree.body:
-                if isinstance(node, _Function) and node.name == name:
-                    return other, node
-    return None
-
-
-def _broad(handler: ast.ExceptHandler) -> bool:
-    if handler.type is None:
-        return True
-    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-    return any(
-        getattr(kind, "id", getattr(kind, "attr", "")) in ("Exception", "BaseException") for kind in kinds
-    )
-
-
-def _hands_on(handler: ast.ExceptHandler) -> bool:
-    """Whether a handler may raise or end the process: then somebody sees it."""
-    for statement in handler.body:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Raise):
-                return True
-            if isinstance(node, ast.Call) and _called(node) in ("exit", "_exit", "abort", "Exit"):
-                return True
-    return False
-
-
-@check("integrity.failures-are-seen", impact=Impact.REMARKS)
-def exceptions_are_not_passed_over(bundle: Bundle, contract: Contract) -> Answers:
-    """No broad `except` passes over whatever went wrong without a word.
-
-    `except Exception: pass` hides the misspelt name as well as the missing file; examples that fail to load
-    vanish from the data set.
-
-    Bad:
-        for row in rows:
-            try:
-                examples.append(parse(row))
-            except Exception:
-                continue
-    Good:
-        for row in rows:
-            examples.append(parse(row))
-    """
-    found: list[Evidence] = []
-    for source in _sources(bundle, contract):
-        assert source.tree is not None
-        for node in ast.walk(source.tree):
-            if isinstance(node, ast.Try) and not _is_cleanup(node.body):
-                for handler in node.handlers:
-                    silent = all(isinstance(part, ast.Pass | ast.Continue) for part in handler.body)
-                    if silent and _broad(handler):
-                        found.append(bundle.place(source.path, handler.lineno, "passes over every exception"))
-    if found:
-        yield remarked(
-            "exceptions of every kind are passed over without a word",
-            *found[:6],
-            do="catch the exception that is meant, and say what is left out",
-        )
-    else:
-        yield passed("no exception is passed over without a word")
-
-
-def _is_cleanup(body: list[ast.stmt]) -> bool:
-    """A block that only closes, removes or imports something: what fails there matters to nobody."""
-    quiet = (
-        "close",
-        "finish",
-        "shutdown",
-        "cleanup",
-        "remove",
-        "unlink",
-        "empty_cache",
-        "destroy_process_group",
-    )
-    for statement in body:
-        if isinstance(statement, ast.Import | ast.ImportFrom | ast.Delete):
-            continue
-        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-            if _called(statement.value) in quiet or _called(statement.value).startswith(
-                ("set_", "seed", "use_")
-            ):
-                continue
-        return False
-    return True

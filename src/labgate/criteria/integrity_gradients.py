@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from labgate.bundle import Bundle, Source
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._names import Loop, UnsureError, constants, loops, parameter_names, rounds
+from labgate.criteria._optimizers import optimizers
 from labgate.criteria._samples import reached
+from labgate.criteria._training_code import Function, around, defined, sources_of_training
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
 from labgate.flow import Flow
 from labgate.flow.events import Call, evidence
 from labgate.flow.values import Known
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
 _CLIPS = ("clip_grad_norm_", "clip_grad_value_")
-
-
-def _sources(bundle: Bundle, contract: Contract) -> Iterator[Source]:
-    """What takes part in training."""
-    for source in bundle.sources.values():
-        if source.tree is not None and source.path.startswith("src/"):
-            if source.module != contract.evaluate_module:
-                yield source
-
-
-def _functions(source: Source) -> Iterator[_Function]:
-    assert source.tree is not None
-    for node in ast.walk(source.tree):
-        if isinstance(node, _Function):
-            yield node
 
 
 def _visited(flow: Flow) -> set[tuple[str, int]]:
@@ -83,9 +68,10 @@ def _gradient_reads(tree: ast.AST, parameter: str = "") -> Iterator[ast.Attribut
                 isinstance(holder, ast.Name) and holder.id in ("torch", "autograd", "jax")
             ):
                 continue
+            if isinstance(holder, ast.Attribute) and holder.attr == "autograd":
+                continue
             if not parameter or (isinstance(holder, ast.Name) and holder.id == parameter):
-                if not (isinstance(holder, ast.Attribute) and holder.attr == "autograd"):
-                    yield node
+                yield node
 
 
 def _clears(tree: ast.AST) -> Iterator[ast.AST]:
@@ -100,150 +86,6 @@ def _clears(tree: ast.AST) -> Iterator[ast.AST]:
                 yield node
         elif isinstance(node, ast.Attribute) and node.attr == "zero_" and "grad" in ast.unparse(node.value):
             yield node
-
-
-# -- what the optimizer holds
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Part of what an optimizer was made with: a loop over named parameters and where it stands."""
-
-    source: Source
-    loop: Loop
-
-
-@dataclass(frozen=True)
-class _Held:
-    """What an optimizer holds: everything, or what some loops let through."""
-
-    places: tuple[Evidence, ...]
-    groups: tuple[_Group, ...]
-    all: bool
-
-    def holds(self, names: tuple[str, ...]) -> set[str]:
-        """Those of `names`. Raises UnsureError."""
-        if self.all:
-            return set(names)
-        found: set[str] = set()
-        for group in self.groups:
-            assert group.source.tree is not None
-            known = {**constants(group.source.tree), **_constants_around(group)}
-            found |= {name for name, kept in _each(group.loop, names, known) if kept}
-        return found
-
-
-def _constants_around(group: _Group) -> dict[str, object]:
-    for function in _functions(group.source):
-        if any(inner is group.loop.inside for inner in ast.walk(function)):
-            return constants(function)
-    return {}
-
-
-def _each(loop: Loop, names: tuple[str, ...], known: dict[str, object]) -> Iterator[tuple[str, bool]]:
-    """Whether each name is let through: kept by a comprehension, or appended in a loop. Raises UnsureError."""
-    for name, met in rounds(loop, names, known):
-        if isinstance(loop.node, ast.For):
-            met = [one for one in met if _adds(one.node)]
-        if met and not any(one.sure for one in met):
-            raise UnsureError("what the optimizer's groups let through")
-        yield name, bool(met)
-
-
-def _adds(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr in ("append", "add", "extend")
-    )
-
-
-def _optimizers(bundle: Bundle, flow: Flow) -> list[_Held] | None:
-    """What each optimizer holds; None when one of them cannot be followed."""
-    found: dict[tuple[str, int], _Held] = {}
-    for walk in flow.training:
-        for call in walk.of(Call):
-            name = call.path.rpartition(".")[2]
-            spot = (call.place.path, call.place.line)
-            if "optim" not in call.path or not name[:1].isupper() or "(" in call.path or call.node is None:
-                continue
-            if "scheduler" in call.path or spot in found or not reached(call):
-                continue
-            source = bundle.sources.get(call.place.path)
-            given = call.node.args[0] if call.node.args else _keyword(call.node, "params")
-            if source is None or given is None:
-                return None
-            function = _around(source, call.node)
-            held = _followed(bundle, source, function, given, 4)
-            if held is None:
-                return None
-            place = evidence(bundle, call.place, "the optimizer")
-            found[spot] = _Held((place,), tuple(held[0]), held[1])
-    return list(found.values())
-
-
-def _keyword(call: ast.Call, name: str) -> ast.expr | None:
-    return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
-
-
-def _around(source: Source, node: ast.AST) -> ast.AST:
-    """The innermost function that holds `node`, else the module."""
-    found: ast.AST = source.tree or ast.Module([], [])
-    for function in _functions(source):
-        if any(inner is node for inner in ast.walk(function)):
-            found = function
-    return found
-
-
-def _followed(
-    bundle: Bundle, source: Source, scope: ast.AST, node: ast.expr, depth: int
-) -> tuple[list[_Group], bool] | None:
-    """The loops by which an optimizer's argument was put together, and whether it takes all there is."""
-    if depth <= 0:
-        return None
-    if isinstance(node, ast.Name):
-        made = [
-            part.value
-            for part in ast.walk(scope)
-            if isinstance(part, ast.Assign)
-            and any(isinstance(target, ast.Name) and target.id == node.id for target in part.targets)
-        ]
-        return _followed(bundle, source, scope, made[0], depth - 1) if len(made) == 1 else None
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "parameters":
-        return [], True
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id in ("list", "tuple") and node.args:
-            return _followed(bundle, source, scope, node.args[0], depth - 1)
-        if node.func.id == "filter":
-            return ([], True) if "requires_grad" in ast.unparse(node) else None
-        defined = _defined(bundle, source, node.func.id)
-        return _by_loops(defined[0], defined[1]) if defined is not None else None
-    if isinstance(node, ast.ListComp | ast.GeneratorExp):
-        return _by_loops(source, node)
-    return None
-
-
-def _by_loops(source: Source, tree: ast.AST) -> tuple[list[_Group], bool] | None:
-    found = list(loops(tree))
-    if not found:
-        return None
-    if any("requires_grad" in ast.unparse(loop.inside) or not loop.name for loop in found):
-        return [], True
-    return [_Group(source, loop) for loop in found], False
-
-
-def _defined(bundle: Bundle, source: Source, name: str) -> tuple[Source, _Function] | None:
-    """The function of that name, in the source or one of the bundle's that it may import it from."""
-    for other in (source, *bundle.sources.values()):
-        if other.tree is None:
-            continue
-        for node in other.tree.body:
-            if isinstance(node, _Function) and node.name == name:
-                return other, node
-    return None
-
-
-# -- the checks
 
 
 @check("integrity.gradients-cleared", impact=Impact.MISLEADS)
@@ -264,7 +106,7 @@ def gradients_that_are_read_are_cleared(bundle: Bundle, contract: Contract, flow
         scores = {n: p.grad.pow(2).sum() for n, p in model.named_parameters() if "adapter" not in n}
         model.zero_grad()
     """
-    trees = list(_sources(bundle, contract))
+    trees = list(sources_of_training(bundle, contract))
     steps = [
         (source, call)
         for source in trees
@@ -322,7 +164,7 @@ def _stale(
     names: tuple[str, ...],
     trees: list[Source],
 ) -> Answers:
-    held = _optimizers(bundle, flow)
+    held = optimizers(bundle, flow)
     where = [bundle.place(s.path, read.lineno, "reads the gradient") for s, _, read in reads]
     if held is None or not held:
         yield cannot_tell("what the optimizer holds cannot be followed", *where[:1])
@@ -419,9 +261,10 @@ def _stepping(bundle: Bundle, flow: Flow) -> list[Evidence]:
     found = {}
     for walk in flow.training:
         for call in walk.of(Call):
-            if call.path.startswith("torch.optim.") and call.path.endswith("().step") and reached(call):
-                if "lr_scheduler" not in call.path and "swa_utils" not in call.path:
-                    found[call.place.path, call.place.line] = evidence(bundle, call.place, "takes a step")
+            steps = call.path.startswith("torch.optim.") and call.path.endswith("().step")
+            other = "lr_scheduler" in call.path or "swa_utils" in call.path
+            if steps and not other and reached(call):
+                found[call.place.path, call.place.line] = evidence(bundle, call.place, "takes a step")
     return list(found.values())
 
 
@@ -445,16 +288,16 @@ def scaled_gradients_are_unscaled_first(bundle: Bundle, contract: Contract, flow
     scales: dict[tuple[str, int], Call] = {}
     for walk in flow.training:
         for call in walk.of(Call):
-            if call.path.endswith("GradScaler().scale") and reached(call) and call.node is not None:
-                if _enabled(walk.of(Call)) is not False:
-                    scales.setdefault((call.place.path, call.place.line), call)
+            scaled = call.path.endswith("GradScaler().scale") and reached(call) and call.node is not None
+            if scaled and _enabled(walk.of(Call)) is not False:
+                scales.setdefault((call.place.path, call.place.line), call)
     if not scales:
         yield passed("no gradient is scaled")
         return
     wrong = False
     for call in scales.values():
         source = bundle.sources[call.place.path]
-        function = _around(source, call.node) if call.node is not None else source.tree
+        function = around(source, call.node) if call.node is not None else source.tree
         assert function is not None
         until = _unscaled(function, call.place.line)
         for line, label in _uses_between(bundle, source, function, call.place.end_line, until):
@@ -464,7 +307,7 @@ def scaled_gradients_are_unscaled_first(bundle: Bundle, contract: Contract, flow
                 bundle.place(source.path, line, label),
                 evidence(bundle, call.place, "scales them"),
                 *([bundle.place(source.path, until, "unscales them, too late")] if until < 10**6 else []),
-                do="call scaler.unscale_(optimizer) first; weights outside the optimizer must be divided by hand",
+                do="call scaler.unscale_(optimizer) first; divide weights outside the optimizer by hand",
             )
     if not wrong:
         places = [evidence(bundle, call.place, "scales the gradients") for call in scales.values()]
@@ -483,7 +326,7 @@ def _enabled(calls: Iterator[Call]) -> bool | None:
 
 
 def _unscaled(function: ast.AST, line: int) -> int:
-    """The first line after `line` on which the gradients are unscaled: by `unscale_`, or by the step itself."""
+    """The first line after `line` that unscales the gradients: by `unscale_`, or by the step itself."""
     lines = []
     for call in _calls(function, "unscale_", "step"):
         holder = ast.unparse(call.func.value).lower() if isinstance(call.func, ast.Attribute) else ""
@@ -495,7 +338,7 @@ def _unscaled(function: ast.AST, line: int) -> int:
 def _uses_between(
     bundle: Bundle, source: Source, function: ast.AST, first: int, last: int
 ) -> Iterator[tuple[int, str]]:
-    """Lines after `first` and before `last` that use gradients, themselves or in a function that they call."""
+    """Lines after `first` and before `last` that use gradients, or call a function that does."""
 
     def between(node: ast.AST) -> bool:
         return first < _line(node) < last
@@ -511,12 +354,12 @@ def _uses_between(
             yield call.lineno, "clips by their size"
     for node in ast.walk(function):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and between(node):
-            defined = _defined(bundle, source, node.func.id)
-            if defined is not None and node.lineno not in met and _reads_inside(defined[1]):
+            found = defined(bundle, source, node.func.id)
+            if found is not None and node.lineno not in met and _reads_inside(found[1]):
                 met.add(node.lineno)
                 yield node.lineno, f"{node.func.id} reads gradients"
 
 
-def _reads_inside(function: _Function) -> bool:
+def _reads_inside(function: Function) -> bool:
     backward: Callable[[ast.AST], bool] = lambda tree: any(_calls(tree, "backward"))  # noqa: E731
     return not backward(function) and (any(_gradient_reads(function)) or any(_calls(function, *_CLIPS)))

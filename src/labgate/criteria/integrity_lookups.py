@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -13,6 +13,7 @@ from labgate.bundle import Bundle, Source
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._names import Loop, UnsureError, constants, evaluate, loops, parameter_names, rounds
+from labgate.criteria._same_dicts import Names, Variable, aliases, keeps_keys, named_functions, own, variable
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
 from labgate.flow import Flow
 from labgate.flow.events import Call
@@ -22,9 +23,6 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _BASE_LAYER = Version("0.6.3.dev0")
 """From here on PEFT calls the weight that an adapter wraps `….base_layer.weight`."""
 
-_Variable = tuple[str, str, str]
-"""A name in a function of a file: (path, function, name)."""
-
 
 @dataclass
 class _Lookup:
@@ -33,50 +31,16 @@ class _Lookup:
     source: Source
     loop: Loop
     call: ast.Call
-    holder: _Variable
+    holder: Variable
 
 
 @dataclass
 class _Stored:
-    """What is put into a dict: keys by the naming that the model has, and where; `unsure` when some are untold."""
+    """What is put into a dict: keys by the model's naming, and where; `unsure` when some are untold."""
 
     keys: set[str] = field(default_factory=set)
     places: list[Evidence] = field(default_factory=list)
     unsure: bool = False
-
-
-class _Names:
-    """Which variables are one and the same dict: handed in, handed back, assigned."""
-
-    def __init__(self) -> None:
-        self.parent: dict[_Variable, _Variable] = {}
-
-    def find(self, one: _Variable) -> _Variable:
-        while (up := self.parent.get(one, one)) != one:
-            one = up
-        return one
-
-    def same(self, one: _Variable, other: _Variable) -> None:
-        self.parent[self.find(one)] = self.find(other)
-
-
-def _functions(source: Source) -> Iterator[tuple[str, ast.AST]]:
-    """Functions of a source by name, and the module itself as ""."""
-    assert source.tree is not None
-    yield "", source.tree
-    for node in ast.walk(source.tree):
-        if isinstance(node, _Function):
-            yield node.name, node
-
-
-def _own(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function or module, less those of the functions inside it."""
-    pending = list(ast.iter_child_nodes(tree))
-    while pending:
-        node = pending.pop()
-        yield node
-        if not isinstance(node, _Function | ast.ClassDef):
-            pending.extend(ast.iter_child_nodes(node))
 
 
 @check("integrity.lookups-can-hit", impact=Impact.MISLEADS)
@@ -86,8 +50,9 @@ def keys_made_from_names_can_match(
     """A key made from a parameter's name by cutting and joining is one that the dict can hold.
 
     With a default, a key that never matches raises nothing: every lookup gives the default, and what hangs on
-    it does not happen. The names are tried: those that the model gives, through the filter that fills the dict
-    and through the surgery that asks it. PEFT renames what it wraps: `q.weight` becomes `q.base_layer.weight`.
+    it does not happen. The names are tried: those that the model gives, through the filter that fills the
+    dict and through the surgery that asks it. PEFT renames what it wraps: `q.weight` becomes
+    `q.base_layer.weight`.
 
     Bad:
         scores = {n: p.grad.norm() for n, p in model.named_parameters() if "lora_" not in n}
@@ -107,13 +72,13 @@ def keys_made_from_names_can_match(
     if not lookups:
         yield passed("no number is looked up under a key made from a parameter's name")
         return
-    same = _aliases(trees)
+    same = aliases(trees)
     for lookup in lookups:
         yield from _decided(bundle, flow, packages, trees, same, lookup)
 
 
 def _decided(
-    bundle: Bundle, flow: Flow, packages: Packages, trees: list[Source], same: _Names, lookup: _Lookup
+    bundle: Bundle, flow: Flow, packages: Packages, trees: list[Source], same: Names, lookup: _Lookup
 ) -> Answers:
     here = bundle.place(lookup.source.path, lookup.call.lineno, "asks for a name made from another")
     wrapped, why = _naming(bundle, flow, packages)
@@ -153,8 +118,6 @@ def _decided(
 
 
 def _nearest(key: str, keys: set[str]) -> str:
-    import difflib
-
     found = difflib.get_close_matches(key, sorted(keys), 1, 0.0)
     return found[0] if found else ""
 
@@ -186,9 +149,9 @@ def _naming(bundle: Bundle, flow: Flow, packages: Packages) -> tuple[list[str], 
 
 
 def _lookups(source: Source) -> Iterator[_Lookup]:
-    for name, function in _functions(source):
+    for name, function in named_functions(source):
         for loop in loops(function):
-            if not loop.name or not _inside_own(function, loop):
+            if not loop.name or not _insideown(function, loop):
                 continue
             for node in ast.walk(loop.inside):
                 if isinstance(node, ast.Call) and _is_get(node) and _made_from(node.args[0], loop):
@@ -200,8 +163,8 @@ def _lookups(source: Source) -> Iterator[_Lookup]:
                         yield _Lookup(source, loop, node, (source.path, "self", holder.attr))
 
 
-def _inside_own(function: ast.AST, loop: Loop) -> bool:
-    return any(node is loop.inside for node in _own(function))
+def _insideown(function: ast.AST, loop: Loop) -> bool:
+    return any(node is loop.inside for node in own(function))
 
 
 def _is_get(node: ast.Call) -> bool:
@@ -237,18 +200,18 @@ def _asked(lookup: _Lookup, names: tuple[str, ...]) -> Iterator[tuple[str, str]]
 
 
 def _stored(
-    bundle: Bundle, trees: list[Source], same: _Names, lookup: _Lookup, names: tuple[str, ...]
+    bundle: Bundle, trees: list[Source], same: Names, lookup: _Lookup, names: tuple[str, ...]
 ) -> _Stored:
     """Everything put under a key into the dict that the lookup asks."""
     found = _Stored()
     wanted = same.find(lookup.holder)
     for source in trees:
-        for function_name, function in _functions(source):
+        for function_name, function in named_functions(source):
             named = list(loops(function))
-            for node in _own(function):
+            for node in own(function):
                 for target, key in _puts(node):
-                    variable = _variable(source, function_name, target)
-                    if variable is None or same.find(variable) != wanted:
+                    held = variable(source, function_name, target)
+                    if held is None or same.find(held) != wanted:
                         continue
                     _gather(bundle, source, node, key, named, names, found)
     return found
@@ -268,9 +231,8 @@ def _puts(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr | ast.DictComp]]:
                         yield target, key
     elif isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.DictComp):
         yield node.target, node.value
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-        if node.func.attr in ("update", "setdefault") and node.args:
-            yield node.func.value, node.args[0]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
+        yield from [(node.func.value, node.args[0])] if node.func.attr in ("update", "setdefault") else []
 
 
 def _gather(
@@ -284,7 +246,7 @@ def _gather(
 ) -> None:
     assert source.tree is not None
     if isinstance(key, ast.DictComp):
-        if _copies(key):
+        if keeps_keys(key):
             return
         loop = next((loop for loop in named if loop.inside is key), None)
         key = key.key
@@ -303,92 +265,3 @@ def _gather(
                     found.unsure = True
                     return
                 found.keys.add(str(made))
-
-
-def _copies(node: ast.DictComp) -> bool:
-    """`{k: f(v) for k, v in other.items()}` keeps the keys of another dict."""
-    part = node.generators[0]
-    return (
-        isinstance(part.iter, ast.Call)
-        and isinstance(part.iter.func, ast.Attribute)
-        and part.iter.func.attr == "items"
-        and isinstance(part.target, ast.Tuple)
-        and isinstance(node.key, ast.Name)
-        and isinstance(part.target.elts[0], ast.Name)
-        and part.target.elts[0].id == node.key.id
-    )
-
-
-def _variable(source: Source, function: str, node: ast.AST | None) -> _Variable | None:
-    if isinstance(node, ast.Name):
-        return source.path, function, node.id
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
-        return source.path, "self", node.attr
-    return None
-
-
-def _aliases(trees: list[Source]) -> _Names:
-    """Which variables are bound to the same dict, or to one with the same keys."""
-    same = _Names()
-    defined: dict[str, list[tuple[Source, _Function]]] = {}
-    for source in trees:
-        for _, node in _functions(source):
-            if isinstance(node, _Function):
-                defined.setdefault(node.name, []).append((source, node))
-    for source in trees:
-        for name, function in _functions(source):
-            for node in _own(function):
-                _join(same, source, name, node, defined)
-    return same
-
-
-def _join(
-    same: _Names,
-    source: Source,
-    function: str,
-    node: ast.AST,
-    defined: dict[str, list[tuple[Source, _Function]]],
-) -> None:
-    if isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for target in targets:
-            one = _variable(source, function, target)
-            if one is not None and node.value is not None:
-                for other in _came_from(source, function, node.value, defined):
-                    same.same(one, other)
-    if isinstance(node, ast.Return) and node.value is not None:
-        for other in _came_from(source, function, node.value, defined):
-            same.same((source.path, function, "return"), other)
-    if isinstance(node, ast.Call):
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        for other_source, called in defined.get(name, ()):
-            parameters = [argument.arg for argument in (*called.args.posonlyargs, *called.args.args)]
-            if parameters[:1] == ["self"]:
-                parameters = parameters[1:]
-            given: list[tuple[str, Any]] = list(zip(parameters, node.args, strict=False))
-            given += [(keyword.arg or "", keyword.value) for keyword in node.keywords]
-            for parameter, argument in given:
-                variable = _variable(source, function, argument)
-                if variable is not None and parameter:
-                    same.same(variable, (other_source.path, called.name, parameter))
-
-
-def _came_from(
-    source: Source, function: str, node: ast.expr, defined: dict[str, list[tuple[Source, _Function]]]
-) -> Iterator[_Variable]:
-    """The variables that an expression hands on, or whose keys it keeps."""
-    variable = _variable(source, function, node)
-    if variable is not None:
-        yield variable
-    elif isinstance(node, ast.DictComp) and _copies(node):
-        call = node.generators[0].iter
-        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
-        holder = _variable(source, function, call.func.value)
-        if holder is not None:
-            yield holder
-    elif isinstance(node, ast.Call):
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        for other_source, called in defined.get(name, ()):
-            yield other_source.path, called.name, "return"
-        if name in ("dict", "copy", "deepcopy") and node.args:
-            yield from _came_from(source, function, node.args[0], defined)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from labgate.bundle import Bundle
 from labgate.checks import Answers, check
 from labgate.contract import Contract
+from labgate.criteria._objectives import body, returns
 from labgate.criteria._samples import Split, reached, splits
 from labgate.finding import Answer, Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
-from labgate.flow.events import Call, ConfigRead, Event, Place, Put, Test, Walk, evidence
+from labgate.flow.events import Call, ConfigRead, Entered, Event, Place, Put, Test, Walk, evidence
 from labgate.flow.values import Known, Map, Value
 
 _BEST = re.compile(r"(^|_)best(_|$)|^best", re.IGNORECASE)
@@ -25,10 +26,13 @@ class _Choice:
     """Something that is decided by looking at examples."""
 
     what: str
-    place: Place
-    certain: bool
+    event: Event
     splits: frozenset[Split]
     walk: Walk
+
+    @property
+    def place(self) -> Place:
+        return self.event.place
 
 
 def _choices(walk: Walk) -> Iterator[_Choice]:
@@ -38,9 +42,9 @@ def _choices(walk: Walk) -> Iterator[_Choice]:
             continue
         if isinstance(event, Call):
             for what, value in _chosen_by_call(event):
-                yield _Choice(what, event.place, event.certain, splits(value), walk)
+                yield _Choice(what, event, splits(value), walk)
         elif isinstance(event.node, ast.Compare) and _keeps_the_best(event.node):
-            yield _Choice("what is best so far", event.place, event.certain, splits(event.value), walk)
+            yield _Choice("what is best so far", event, splits(event.value), walk)
 
 
 def _chosen_by_call(call: Call) -> Iterator[tuple[str, Value]]:
@@ -86,7 +90,7 @@ def _reported(walk: Walk) -> Iterator[tuple[Event, str, Value]]:
 
 
 def _tested(found: frozenset[Split], shown: frozenset[Split]) -> Split | None:
-    """The test split, when nothing else is held out and looked at, and it is whole, or shown whole at the end."""
+    """The test split, when nothing else is held out and looked at, and it is whole, or shown whole."""
     held = [split for split in found if split.kind != "train" or split.part]
     whole = {(split.data, split.name) for split in shown if split.kind == "test" and not split.part}
     tests = [
@@ -119,7 +123,7 @@ def nothing_is_chosen_on_the_test_split(bundle: Bundle, contract: Contract, flow
     by_test: dict[str, list[tuple[_Choice, Split]]] = {}
     for choice in choices:
         split = _tested(choice.splits, shown)
-        if split is not None and choice.certain:
+        if split is not None and choice.event.certain:
             by_test.setdefault(split.data, []).append((choice, split))
     for chosen in by_test.values():
         yield _chosen_on_test(bundle, contract, chosen)
@@ -159,10 +163,29 @@ def _chosen_on_test(bundle: Bundle, contract: Contract, chosen: list[tuple[_Choi
     return failed(
         f"{says} hang{'s' if ' and ' not in says else ''} on the test split, {split}",
         *places.values(),
+        *_looks(bundle, chosen),
         *loads.values(),
         *_settings(bundle, contract, chosen[0][0].walk, split),
         do="hold out a part of the training split for it, and look at the test split once, at the end",
     )
+
+
+def _looks(bundle: Bundle, chosen: list[tuple[_Choice, Split]]) -> list[Evidence]:
+    """Where an objective looks at the split, and what it hands back."""
+    found: dict[Evidence, None] = {}
+    for choice, split in chosen:
+        call = choice.event
+        if not isinstance(call, Call) or not call.gave:
+            continue
+        path, first, last = body(bundle, call)
+        entries: Iterator[Entered] = choice.walk.of(Entered)
+        for entry in entries:
+            inside = entry.place.path == path and first <= entry.place.line <= last
+            seen = {(s.data, s.name) for v in entry.args.values() for s in splits(v)} if inside else set()
+            if (split.data, split.name) in seen:
+                found[evidence(bundle, entry.place, "looks at it")] = None
+        found.update(dict.fromkeys(returns(bundle, call)))
+    return list(found)[:4]
 
 
 def _settings(bundle: Bundle, contract: Contract, walk: Walk, split: Split) -> list[Evidence]:
@@ -195,7 +218,8 @@ def _chosen_and_reported(bundle: Bundle, walks: list[Walk], settled: list[_Choic
     if chosen and looked == chosen:
         places = {c.place.line: evidence(bundle, c.place, f"chooses {c.what}") for c in settled}
         yield remarked(
-            f"the same split chooses and is reported, {_listed(settled[0].splits)}: the result is a little too good",
+            f"the same split chooses and is reported, {_listed(settled[0].splits)}:"
+            " the result is a little too good",
             *list(places.values())[:3],
             do="choose on a part of the training split, or say so beside the result",
         )

@@ -7,41 +7,60 @@ import math
 import re
 from collections.abc import Iterator
 
-from labgate.bundle import Bundle, Source
+from labgate.bundle import Bundle
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._samples import reached
-from labgate.finding import Answer, Evidence, Impact, cannot_tell, failed, passed, remarked
+from labgate.criteria._scores import SCORES, root
+from labgate.finding import Answer, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
 from labgate.flow.events import Call, evidence
-from labgate.flow.values import External, Known, OneOf, Seq, Unknown, Value, options, sources
+from labgate.flow.values import External, Known, OneOf, Seq, Value, options, sources
 
 _DRAWS = frozenset(
     ("plot", "bar", "barh", "hist", "boxplot", "violinplot", "fill_between", "errorbar", "step")
 )
 _MATRICES = frozenset(("heatmap", "imshow", "matshow", "ConfusionMatrixDisplay", "pcolormesh"))
-_SCORES = re.compile(
-    r"^sklearn\.metrics\.(_classification\.)?(confusion_matrix|accuracy_score|f1_score|precision_score|recall_score"
-    r"|matthews_corrcoef|classification_report|balanced_accuracy_score|cohen_kappa_score|mean_squared_error"
-    r"|mean_absolute_error|r2_score|ConfusionMatrixDisplay\.from_predictions)$"
-)
 _NOISE = re.compile(
     r"^(numpy\.random\.(default_rng\(\)\.|RandomState\(\)\.)?"
     r"(rand|randn|randint|random|random_sample|normal|uniform|standard_normal|integers|beta|binomial|poisson)"
     r"|random\.(random|uniform|gauss|randint|betavariate)|torch\.(rand|randn|randint|normal))\(\)$"
 )
 _SHAPING = frozenset(
-    """array asarray clip list tuple astype tolist round cumsum sort sorted abs flatten reshape ravel float int
-    numpy cpu copy deepcopy DataFrame Series mean std sum""".split()
+    [
+        "array",
+        "asarray",
+        "clip",
+        "list",
+        "tuple",
+        "astype",
+        "tolist",
+        "round",
+        "cumsum",
+        "sort",
+        "sorted",
+        "abs",
+        "flatten",
+        "reshape",
+        "ravel",
+        "float",
+        "int",
+        "numpy",
+        "cpu",
+        "copy",
+        "deepcopy",
+        "DataFrame",
+        "Series",
+        "mean",
+        "std",
+        "sum",
+    ]
 )
-_SAME = frozenset("copy deepcopy list tuple array asarray astype tolist clone detach cpu numpy".split())
 _METRIC = re.compile(
     r"(^|[_/.\s-])(acc|accuracy|f1|mcc|auc|auroc|bleu|rouge\w*|em|exact_match|score|loss|perplexity|ppl|mse|mae"
     r"|rmse|wer|precision|recall|reward|r2|iou|map|metric)($|[_/.\s-])",
     re.IGNORECASE,
 )
-_TRUTH = re.compile(r"(^|_)(y_?true|trues?|labels?|targets?|golds?|references?|truths?)($|_)", re.IGNORECASE)
-_GUESS = re.compile(r"(^|_)(y_?preds?|preds?|predictions?|predicted|y_?hat)($|_)", re.IGNORECASE)
 
 
 def _evaluation_calls(flow: Flow) -> Iterator[Call]:
@@ -74,9 +93,8 @@ def _noise_in(value: Value, depth: int = 10) -> External | None:
 def _shown(call: Call) -> Iterator[Value]:
     """The arguments by which a call tests, scores, draws or writes values."""
     tail = call.path.rpartition(".")[2]
-    if call.path.startswith("scipy.stats.") and tail[:1].islower():
-        yield from call.args[:2]
-    elif _SCORES.match(call.path):
+    tests = call.path.startswith("scipy.stats.") and tail[:1].islower()
+    if tests or SCORES.match(call.path):
         yield from call.args[:2]
     elif tail in _MATRICES:
         yield from call.args[:1]
@@ -90,8 +108,8 @@ def _shown(call: Call) -> Iterator[Value]:
 def nothing_shown_is_random(bundle: Bundle, contract: Contract, flow: Flow) -> Answers:
     """No number that the evaluation tests, draws or writes comes from a random generator.
 
-    Drawing again from what was measured, for a bootstrap, is no invention; drawing results is. Code that makes
-    up what is missing, so that the figure exists, gives a figure that nobody can tell from a true one.
+    Drawing again from what was measured, for a bootstrap, is no invention; drawing results is. Code that
+    makes up what is missing, so that the figure exists, gives one that nobody can tell from a true one.
 
     Bad:
         correct = np.random.randint(0, 2, size=100)
@@ -185,164 +203,6 @@ def _nothing(flow: Flow, seen: bool, says: str) -> Answer:
     return passed(says) if seen else cannot_tell("nothing is seen to be shown")
 
 
-def _root(value: Value) -> Value:
-    """A value without the calls that only copy it."""
-    while isinstance(value, External) and value.path.endswith("()"):
-        name = value.path.removesuffix("()").rpartition(".")[2]
-        if name not in _SAME or value.call is None:
-            break
-        inner = value.base
-        if value.call.args and (inner is None or (isinstance(inner, External) and "(" not in inner.path)):
-            inner = value.call.args[0]
-        if inner is None:
-            break
-        value = inner
-    return value
-
-
-@check("integrity.no-fabricated-values", impact=Impact.MISLEADS)
-def predictions_are_compared_with_labels(bundle: Bundle, contract: Contract, flow: Flow) -> Answers:
-    """What a score compares are two things: what was predicted, and what is true.
-
-    Labels that were copied from the predictions give a perfect confusion matrix, whatever the model does.
-
-    Bad:
-        labels = predictions.copy()
-        matrix = confusion_matrix(labels, predictions)
-    Good:
-        labels = run.summary["test_labels"]
-        matrix = confusion_matrix(labels, predictions)
-    """
-    wrong: set[tuple[str, int]] = set()
-    fine: list[Evidence] = []
-    for walk in flow.walks:
-        for call in walk.of(Call):
-            if (
-                not _SCORES.match(call.path)
-                or not reached(call)
-                or (call.place.path, call.place.line) in wrong
-            ):
-                continue
-            left = call.argument(0, "y_true", "references")
-            right = call.argument(1, "y_pred", "predictions")
-            if left is None or right is None:
-                continue
-            if _identical(left, right):
-                wrong.add((call.place.path, call.place.line))
-                yield failed(
-                    f"{call.path.rpartition('.')[2]} compares a value with itself",
-                    evidence(bundle, call.place, "compares"),
-                    *_copies(bundle, call.place.path),
-                    do="compare the predictions with the labels that were logged",
-                )
-            else:
-                fine.append(evidence(bundle, call.place, "compares"))
-    for source in bundle.sources.values():
-        if source.tree is None or not source.path.startswith("src/") or wrong:
-            continue
-        for function, node, names in _labels_from_predictions(source):
-            wrong.add((source.path, node.lineno))
-            yield failed(
-                f"the labels {names[0]} are a copy of the predictions {names[1]}",
-                bundle.place(source.path, node.lineno, "copies them"),
-                *[bundle.place(source.path, line, "compares them") for line in _compared(function, *names)],
-                do="log the labels, and read them back",
-            )
-    if not wrong:
-        yield passed("no score compares a value with itself", *list(dict.fromkeys(fine))[:3])
-
-
-def _identical(left: Value, right: Value) -> bool:
-    one, other = _root(left), _root(right)
-    if isinstance(one, Unknown | OneOf | Known) or isinstance(other, Unknown | OneOf | Known):
-        return False
-    if isinstance(one, Seq) and isinstance(other, Seq):
-        return one is other
-    return isinstance(one, External) and one == other and (one is other or not one.path.endswith("[]"))
-
-
-def _copies(bundle: Bundle, path: str) -> list[Evidence]:
-    source = bundle.sources.get(path)
-    if source is None or source.tree is None:
-        return []
-    return [bundle.place(path, node.lineno, "copies it") for _, node, _ in _labels_from_predictions(source)]
-
-
-def _labels_from_predictions(source: Source) -> Iterator[tuple[ast.AST, ast.Assign, tuple[str, str]]]:
-    """`labels = predictions.copy()`, left as it is until the two are compared."""
-    assert source.tree is not None
-    for function in ast.walk(source.tree):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        for node in ast.walk(function):
-            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
-                continue
-            label, guess = node.targets[0].id, _copied(node.value)
-            if not (_TRUTH.search(label) and not _GUESS.search(label) and _GUESS.search(guess)):
-                continue
-            if _TRUTH.search(guess) or _changed(function, label, node.lineno):
-                continue
-            if any(True for _ in _compared(function, label, guess)):
-                yield function, node, (label, guess)
-
-
-def _copied(node: ast.expr) -> str:
-    """The name that an expression is a copy of."""
-    while True:
-        if isinstance(node, ast.Name):
-            return node.id
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _SAME:
-            node = (
-                node.args[0]
-                if node.args and node.func.attr in ("array", "asarray", "deepcopy")
-                else node.func.value
-            )
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in _SAME and node.args:
-            node = node.args[0]
-        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
-            if node.slice.lower or node.slice.upper or node.slice.step:
-                return ""
-            node = node.value
-        else:
-            return ""
-
-
-def _changed(function: ast.AST, name: str, after: int) -> bool:
-    """Whether a name is bound or written to again."""
-    for node in ast.walk(function):
-        if (
-            isinstance(node, ast.Name)
-            and node.id == name
-            and isinstance(node.ctx, ast.Store)
-            and node.lineno > after
-        ):
-            return True
-        if (
-            isinstance(node, ast.Subscript)
-            and isinstance(node.ctx, ast.Store)
-            and getattr(node.value, "id", "") == name
-        ):
-            return True
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and getattr(node.func.value, "id", "") == name
-        ):
-            if node.func.attr in ("append", "extend", "insert", "pop", "sort", "reverse", "shuffle"):
-                return True
-    return False
-
-
-def _compared(function: ast.AST, *names: str) -> Iterator[int]:
-    """Lines on which a call, or a comparison, takes both names."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Call | ast.Compare):
-            parts = node.args if isinstance(node, ast.Call) else [node.left, *node.comparators]
-            inside = [{n.id for n in ast.walk(part) if isinstance(n, ast.Name)} for part in parts]
-            if all(any(name in found for found in inside) for name in names):
-                yield node.lineno
-
-
 @check("integrity.no-fabricated-values", impact=Impact.MISLEADS)
 def what_is_drawn_was_measured(bundle: Bundle, contract: Contract, flow: Flow) -> Answers:
     """No figure shows numbers that are written in the code.
@@ -378,7 +238,7 @@ def what_is_drawn_was_measured(bundle: Bundle, contract: Contract, flow: Flow) -
 
 def _literal(value: Value) -> str:
     """What a matrix of constants is called; "" when a value is none."""
-    value = _root(value)
+    value = root(value)
     if isinstance(value, External) and value.path in ("numpy.eye()", "numpy.identity()"):
         return "an identity matrix"
     if isinstance(value, Seq) and not value.open and len(value.items) > 1:

@@ -11,12 +11,14 @@ from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._loading import Load, loads
 from labgate.criteria.complete import MODEL, missing_code
-from labgate.finding import Evidence, Impact, cannot_tell, failed, passed, remarked
+from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
 from labgate.flow import ConfigRead, Flow, How, Known, Walk
 from labgate.flow.events import evidence
 
-_NAMES = re.compile(r"(^|\.)(name|id|model_name|model_id|pretrained\w*|hf_\w+|hub_\w+|base\w*|backbone\w*|checkpoint|path"
-                    r"|model_name_or_path|repo\w*|architecture|arch|encoder)$")  # fmt: skip
+_NAMES = re.compile(
+    r"(^|\.)(name|id|model_name|model_id|pretrained\w*|hf_\w+|hub_\w+|base\w*|backbone\w*|checkpoint|path"
+    r"|model_name_or_path|repo\w*|architecture|arch|encoder)$"
+)
 _LABELS = {
     "name",
     "description",
@@ -126,9 +128,8 @@ def _named(walk: Walk) -> Iterator[tuple[str, str]]:
     for read in walk.of(ConfigRead):
         if isinstance(read.value, Known) and isinstance(read.value.value, str):
             parts = read.key.split(".")
-            if "model" in parts[:-1] and _NAMES.search(read.key):
-                yield read.value.value, read.key
-            elif parts[-1] in ("model_name", "model_id", "pretrained_model", "base_model"):
+            by_itself = parts[-1] in ("model_name", "model_id", "pretrained_model", "base_model")
+            if by_itself or ("model" in parts[:-1] and _NAMES.search(read.key)):
                 yield read.value.value, read.key
 
 
@@ -201,8 +202,9 @@ def _networks(bundle: Bundle) -> Iterator[Evidence]:
         for node in source.nodes:
             if not isinstance(node, ast.ClassDef):
                 continue
-            module = any(isinstance(b, ast.Attribute) and b.attr == "Module" or isinstance(b, ast.Name) and b.id == "Module"
-                         for b in node.bases)  # fmt: skip
+            module = any(
+                ast.unparse(base) in ("nn.Module", "torch.nn.Module", "Module") for base in node.bases
+            )
             if module and any(isinstance(s, ast.FunctionDef) and s.name == "forward" for s in node.body):
                 yield bundle.place(source.path, node.lineno, "an architecture")
 
@@ -243,11 +245,7 @@ def model_settings_are_read(bundle: Bundle, contract: Contract, flow: Flow) -> A
         yield cannot_tell(f"not every model setting was seen to be read: {truncated}")
     elif unread:
         names = ", ".join(unread)
-        yield remarked(
-            f"model settings that nothing reads: {names}",
-            *list(unread.values())[:6],
-            do="use them, or take them out",
-        )
+        yield cannot_tell(f"model settings that nothing reads: {names}", *list(unread.values())[:6])
     elif read:
         yield passed(f"the model settings of {runs} runs are read", *list(read.values())[:4])
     else:
@@ -285,7 +283,7 @@ def _reads(walks: list[Walk]) -> set[tuple[str, bool]]:
 
 
 def _is_read(key: str, seen: set[tuple[str, bool]]) -> bool:
-    """Whether `key` was read, by itself or with the section that holds it, wherever the run's config was put."""
+    """Whether `key` was read, by itself or with its section, wherever the run's config was put."""
     for known, whole in seen:
         if known == key or known.endswith(f".{key}"):
             return True
@@ -298,3 +296,64 @@ def _above(key: str) -> Iterator[str]:
     while "." in key:
         key = key.rpartition(".")[0]
         yield key
+
+
+@check("model.complete-architectures", impact=Impact.MISLEADS)
+def every_promised_method_is_there(bundle: Bundle, contract: Contract) -> Answers:
+    """Each method that the design compares with is named somewhere in the code or in a run config.
+
+    A baseline that is promised and never built leaves a hole in the table, or another takes its place there
+    without a word. Comments do not count: they run nothing.
+
+    Bad:
+        promised, methods = ["AdaLoRA"], {"proposed": build_ours, "baseline": build_lora}
+    Good:
+        promised, methods = ["AdaLoRA"], {"proposed": build_ours, "adalora": build_adalora}
+    """
+    promise = bundle.promise
+    named = [(method, _marks_of(method)) for method in promise.comparative_methods] if promise else []
+    telling = [(method, marks) for method, marks in named if marks]
+    if promise is None or not telling:
+        yield cannot_tell("no promise names a method to compare with by a name of its own")
+        return
+    words = _words(bundle, contract)
+    configs = [bundle.place(path, 1, "a run") for path in bundle.run_configs(contract.run_folder).values()]
+    missing = [
+        (method, marks) for method, marks in telling if not any(_plain(mark) in words for mark in marks)
+    ]
+    for method, marks in missing:
+        origin = Evidence(promise.origin or "promise", 0, method[:200], "promised as a baseline")
+        yield failed(
+            f"{marks[0]} is promised and stands nowhere: no run, no class, no function, no setting names it",
+            origin,
+            *configs[:4],
+            do="build it and give it a run, or say in the design that it is left out",
+        )
+    if not missing:
+        yield passed(f"{len(telling)} promised baselines are named in the code or in a run", *configs[:3])
+
+
+def _marks_of(method: str) -> list[str]:
+    """The words of a method's name that could mean nothing else, such as `AdaLoRA` or `SAT-LoRA`."""
+    head = re.split(r"[:;.,–—]|\s-\s", method)[0]
+    words = re.findall(r"[A-Za-z][\w+-]*", head)
+    return [
+        word
+        for word in words
+        if re.search(r"[A-Z]{2}[A-Za-z]|[A-Za-z][a-z][A-Z]", word) and len(_plain(word)) > 3
+    ]
+
+
+def _words(bundle: Bundle, contract: Contract) -> str:
+    """All names and strings of the code, and all that the configs hold, made plain; comments left out."""
+    said: list[str] = []
+    for source in bundle.sources.values():
+        for node in source.nodes:
+            for field in ("id", "attr", "name", "arg", "value"):
+                value = getattr(node, field, None)
+                if isinstance(value, str):
+                    said.append(value)
+    for path in (contract.config_file, *bundle.run_configs(contract.run_folder).values()):
+        said.append(path)
+        said += [line.split("#")[0] for line in (bundle.text(path) or "").splitlines()]
+    return re.sub(r"[^a-z0-9]", "", " ".join(said).lower())

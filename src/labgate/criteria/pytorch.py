@@ -121,23 +121,23 @@ def _holds_bf16(call: Call) -> bool:
 
 
 def _configured(walk: Walk) -> ConfigRead | None:
-    """The read of a setting that says bf16."""
+    """The read of a setting that says bf16: one that speaks of precision before one of a dtype."""
+    found: list[ConfigRead] = []
     for read in walk.of(ConfigRead):
         value = read.value
         if not isinstance(value, Known):
             continue
-        if _PRECISION.search(read.key) and str(value.value).lower() in _BF16:
-            return read
-        if read.key.rpartition(".")[2] in ("bf16", "use_bf16") and value.value is True:
-            return read
-    return None
+        named = _PRECISION.search(read.key) and str(value.value).lower() in _BF16
+        if named or (read.key.rpartition(".")[2] in ("bf16", "use_bf16") and value.value is True):
+            found.append(read)
+    return min(found, key=lambda read: "dtype" in read.key, default=None)
 
 
 def _float_kind(call: Call) -> str:
-    """What an autocast or a scaler computes in on a GPU: "bfloat16", "float16", "scaler", "off" or "unknown"."""
-    enabled = call.argument(1 if call.path == "torch.cuda.amp.autocast" else None, "enabled")
-    if call.path == "torch.cuda.amp.autocast":
-        enabled = call.argument(0, "enabled")
+    """What an autocast computes in on a GPU, "scaler" for a scaler; "off" or "unknown"."""
+    enabled = call.argument(0 if call.path == "torch.cuda.amp.autocast" else 2, "enabled")
+    if call.path in SCALER:
+        enabled = call.argument(None, "enabled")
     on = _is_on(enabled)
     if on is False:
         return "off"
@@ -271,24 +271,33 @@ def the_loss_leads_back_to_the_weights(bundle: Bundle, flow: Flow) -> Answers:
             elif call.certain:
                 fine[key] = evidence(bundle, call.place, "goes back from a loss")
     for source in bundle.sources.values():
-        for block, name, made, called in _ungraded(source):
+        for name, called in _ungraded(source):
             broken[source.path, called] = (
                 f"{name} is computed under no_grad, and backward() is called on it",
                 bundle.place(source.path, called, "no way back"),
             )
             fine.pop((source.path, called), None)
-            del block, made
     for says, place in broken.values():
         yield failed(says, place, do="call backward() on the loss itself, computed with gradients on")
     if not broken:
         if fine:
             yield passed("backward() is called on a loss", *list(fine.values())[:3])
+        elif written := list(_written(bundle)):
+            yield passed("backward() is called on what was computed with gradients on", *written[:3])
         else:
             yield cannot_tell("no call of backward() was met")
 
 
-def _ungraded(source: Source) -> Iterator[tuple[ast.With, str, int, int]]:
-    """Losses both computed and gone back from inside one `with torch.no_grad()`: (block, name, made, called)."""
+def _written(bundle: Bundle) -> Iterator[Evidence]:
+    """The calls of `backward()` in the code, whether or not a walk tells what they are called on."""
+    for source in bundle.sources.values():
+        for node in source.nodes:
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".backward"):
+                yield bundle.place(source.path, node.lineno, "goes back from a loss")
+
+
+def _ungraded(source: Source) -> Iterator[tuple[str, int]]:
+    """Losses both computed and gone back from inside one `with torch.no_grad()`: (name, line of the call)."""
     for node in source.nodes:
         if not isinstance(node, ast.With) or not any(_is_no_grad(item.context_expr) for item in node.items):
             continue
@@ -312,7 +321,7 @@ def _ungraded(source: Source) -> Iterator[tuple[ast.With, str, int, int]]:
             ):
                 held = part.func.value
                 if isinstance(held, ast.Name) and held.id in made:
-                    yield node, held.id, made[held.id].lineno, part.lineno
+                    yield held.id, part.lineno
 
 
 def _is_no_grad(node: ast.expr) -> bool:

@@ -39,7 +39,9 @@ def each_run_has_its_metrics(bundle: Bundle, contract: Contract, flow: Flow) -> 
     ids = run_ids(walk) or ["run-1"]
     name = contract.outputs.get("run_metrics", "").rpartition("/")[2] or "metrics.json"
     wanted = [f"{run_folder(contract, run_id)}/{name}" for run_id in ids]
-    hits = [w for w in written if any(w.may_be(path) for path in wanted) and w.path.endswith(name)]
+    hits = [
+        w for w in written if w.placed and any(w.may_be(path) for path in wanted) and w.path.endswith(name)
+    ]
     if hits:
         yield passed(
             f"each run's metrics go to {hits[0].shown}",
@@ -58,11 +60,7 @@ def _not_written(bundle: Bundle, walk: Walk, written: list[Written], wanted: str
     """Nothing is written where it should be."""
     lost = [call for call in walk.of(Call) if _may_write(call) and reached(bundle, call)]
     unnamed = [w for w in written if not w.name.strip("\\0")] or (not written and lost)
-    if (
-        cut(walk)
-        or unnamed
-        or not any(c.path.endswith(("Api().run", "Api().runs")) for c in walk.of(Call))
-    ):
+    if cut(walk) or unnamed or not any(c.path.endswith(("Api().run", "Api().runs")) for c in walk.of(Call)):
         yield cannot_tell(f"what the evaluation writes could not be followed to {wanted}")
         return
     near = [w for w in written if w.path.endswith(".json")][:3]
@@ -167,7 +165,7 @@ def all_runs_have_aggregated_metrics(bundle: Bundle, contract: Contract, flow: F
     name = contract.outputs.get("comparison_metrics", "").rpartition("/")[2] or "aggregated_metrics.json"
     wanted = f"{comparison_folder(contract)}/{name}"
     hits = [w for w in written if w.may_be(wanted)]
-    named = [w for w in hits if w.path.endswith(name)]
+    named = [w for w in hits if w.placed and w.path.endswith(name)]
     if named:
         yield passed(
             f"the metrics of all runs go to {named[0].shown}",
@@ -330,9 +328,7 @@ def a_table_shows_the_metrics(bundle: Bundle, flow: Flow) -> Answers:
         yield cannot_tell(f"the evaluation was not followed to its end: {cut(walk)}")
     else:
         source = bundle.module(walk.module)
-        spoken = _line_with(
-            source, r"\\begin\{tabular\}|\|\s*-{3}|<table|\.table\(|to_csv|to_markdown|to_latex"
-        )
+        spoken = _line_with(source, r"\\begin\{tabular\}|\|\s*-{3}|<table")
         if source is not None and spoken:
             yield cannot_tell("a table seems to be written by hand", bundle.place(source.path, spoken))
             return

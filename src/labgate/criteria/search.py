@@ -42,9 +42,9 @@ def _suggestions(walk: Walk) -> Iterator[Call]:
 def suggestions_are_what_optuna_takes(flow: Flow, contract: Contract) -> Answers:
     """Each value of the search space reaches Optuna in a call that Optuna accepts.
 
-    A search space written as a mapping is often splatted into `suggest_float`, its `type` with it; a log scale
-    that begins at 0 is refused; so is a range whose low end lies above its high end. No trial run gets there,
-    since it searches nothing.
+    A search space written as a mapping is often splatted into `suggest_float`, its `type` with it; a log
+    scale that begins at 0 is refused; so is a range whose low end lies above its high end. No trial run gets
+    there, since it searches nothing.
 
     Bad:
         trial.suggest_float(name, **cfg.optuna.search_space[name])
@@ -127,7 +127,7 @@ def what_is_searched_takes_effect(flow: Flow, contract: Contract, compositions: 
         OmegaConf.update(cfg, path_of[name], trial.suggest_float(name, low, high))
     """
     written = 0
-    lost: dict[str, list[Evidence]] = {}
+    lost: dict[Evidence, dict[str, list[Evidence]]] = {}
     everywhere = {
         event.key
         for walk in flow.training
@@ -145,17 +145,29 @@ def what_is_searched_takes_effect(flow: Flow, contract: Contract, compositions: 
             if not _from_trial(write.value) or write.key.endswith("*"):
                 continue
             written += 1
-            if not write.new or not write.certain or (write.place.path, write.place.line) in refused:
+            if (
+                not (write.new or write.key in lost)
+                or not write.certain
+                or (write.place.path, write.place.line) in refused
+            ):
                 continue
             if any(key == write.key or key.startswith(f"{write.key}.") for key in everywhere):
                 continue
             place = flow.bundle.place(write.place.path, write.place.line, "the sampled value goes here")
-            lost.setdefault(write.key, []).extend([place, *_space(compositions, walk.run_id, write.key)])
-    for key, evidence in lost.items():
+            lost.setdefault(place, {}).setdefault(write.key, []).extend(
+                _space(compositions, walk.run_id, write.key)
+            )
+    alike: dict[tuple[str, ...], list[Evidence]] = {}
+    for place, keys in lost.items():
+        alike.setdefault(tuple(sorted(keys)), []).append(place)
+    for names, places in alike.items():
+        are = "is" if len(names) == 1 else "are"
+        spaces = [evidence for name in names for evidence in lost[places[0]][name]]
         yield failed(
-            f"the search sets {key}, which is in no run's config and which nothing reads",
-            *dict.fromkeys(evidence),
-            do="map the search key to the config path that it is meant for",
+            f"the search sets {', '.join(names)}, which {are} in no run's config and which nothing reads",
+            *places,
+            *dict.fromkeys(spaces),
+            do="map each search key to the config path that it is meant for",
         )
     if not lost:
         yield passed(

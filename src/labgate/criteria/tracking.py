@@ -13,8 +13,9 @@ from labgate.contract import Contract
 from labgate.criteria import _matching
 from labgate.criteria._asked import Part
 from labgate.criteria._metric_names import family, recorded_as
-from labgate.criteria._tracing import cut, loops_around, reached, search_spans
+from labgate.criteria._tracing import caller, cut, loops_around, parts_of, reached, search_spans
 from labgate.criteria._wandb import (
+    AUTOMATIC,
     RUNS,
     Moment,
     State,
@@ -149,8 +150,8 @@ def _written_key(event: Event) -> bool:
 def training_logs_as_it_goes(bundle: Bundle, flow: Flow) -> Answers:
     """The training loop logs its metrics to a W&B run that was started before.
 
-    Curves are drawn from what was logged on the way. One call after the loop leaves a single point, and a call
-    before `wandb.init` is an error of W&B's.
+    Curves are drawn from what was logged on the way. One call after the loop leaves a single point, and
+    a call before `wandb.init` is an error of W&B's.
 
     Bad:
         for epoch in range(epochs):
@@ -185,6 +186,8 @@ def _mute(bundle: Bundle, flow: Flow, mute: list[Walk], foreign: bool) -> Answer
     if foreign or why or source is None or not any(is_init(e) or e.stack for w in mute for e in w.events):
         return cannot_tell(f"no call that logs to W&B was seen for {who}" + (f": {why}" if why else ""))
     inits = [e for walk in mute for e in walk.events if is_init(e)]
+    if not inits and _never(bundle, mute[0]):
+        return cannot_tell(f"no W&B run is started that could be told anything ({who})", *_never(bundle, mute[0]))
     places = [evidence(bundle, e.place, "a run is started here, and never told anything") for e in inits[:1]]
     return failed(
         f"nothing is ever logged to W&B ({who})",
@@ -277,9 +280,7 @@ def _alike(walks: list[Walk]) -> list[list[Walk]]:
     groups: dict[object, list[Walk]] = {}
     for walk in walks:
         known = told(walk)
-        groups.setdefault((frozenset(known.summary), bool(known.unnamed), bool(cut(walk))), []).append(
-            walk
-        )
+        groups.setdefault((frozenset(known.summary), bool(known.unnamed), bool(cut(walk))), []).append(walk)
     return list(groups.values())
 
 
@@ -300,14 +301,14 @@ def _summary(bundle: Bundle, flow: Flow, walks: list[Walk]) -> Answers:
         return
     keys = list(known.summary)
     lacking = []
-    best = [key for key in keys if re.search(r"best|final|test", key.lower())]
+    best = [key for key in keys if _MEASURES.search(key)]
     if not best and not hidden:
         lacking.append("no final or best metric")
-    epochs = _epochs(walk)
-    selects = any("best" in key.lower() for key in keys) and epochs != 1
-    if selects and not any(re.search(r"epoch|step|iter|round", key.lower()) for key in keys) and not hidden:
-        lacking.append("no best epoch")
-    unmet = [m for m in _promised(bundle) if family(m) and not recorded_as(m, keys)]
+    chosen = [key for key in keys if re.search("best", key, re.IGNORECASE) and not re.search("optuna|param", key)]
+    if chosen and _epochs(walk) != 1 and not hidden:
+        if not any(re.search(r"epoch|step|iter|round", key, re.IGNORECASE) for key in keys):
+            lacking.append(f"{chosen[0]!r} and no best epoch")
+    unmet = [m for m in _promised(bundle) if family(m) and not recorded_as(m, [*keys, *AUTOMATIC])]
     if not hidden:
         lacking += [f"nothing of {metric!r}, which was promised" for metric in unmet]
     places = _distinct(known.summary.values())
@@ -328,6 +329,14 @@ def _summary(bundle: Bundle, flow: Flow, walks: list[Walk]) -> Answers:
         *shown,
         do="add them to wandb.summary when training has ended",
     )
+
+
+_MEASURES = re.compile(
+    r"best|final|test|eval|val|acc|f1|score|mcc|exact|auc|ppl|perplex|bleu|rouge|mse|mae|loss|reward|error|corr"
+    r"|fid|psnr|ssim|iou|metric|rate",
+    re.IGNORECASE,
+)
+"""What the name of a metric holds."""
 
 
 def _epochs(walk: Walk) -> int | None:
@@ -575,7 +584,8 @@ def _settled(bundle: Bundle, walk: Walk, before: Event | None) -> list[Evidence]
 def tracked_modes_reach_wandb(bundle: Bundle, flow: Flow) -> Answers:
     """In a mode that W&B hears of, its run is online.
 
-    The evaluation fetches everything from W&B. A full run that ended offline or disabled has to be done again.
+    The evaluation fetches everything from W&B. A full run that ended offline or disabled has to be done
+    again.
 
     Bad:
         wandb.init(project=cfg.wandb.project, mode="offline")
@@ -614,7 +624,7 @@ def _online(bundle: Bundle, walk: Walk) -> Answers:
                 f"no W&B run is ever started ({walk.name})",
                 *(_never(bundle, walk) or [bundle.place(_entry(walk), 0, "never calls wandb.init")]),
                 *_settled(bundle, walk, None),
-                do="call wandb.init with the configuration's entity, project and mode, and the run id as its id",
+                do="call wandb.init with the config's entity, project and mode, and the run id as its id",
             )
         else:
             yield cannot_tell(
@@ -628,7 +638,9 @@ def _online(bundle: Bundle, walk: Walk) -> Answers:
 def _never(bundle: Bundle, walk: Walk) -> list[Evidence]:
     """Calls of wandb.init that stand in the code, and are not come by."""
     for path, source in bundle.sources.items():
-        for node in ast.walk(source.tree) if source.tree is not None and not path.endswith("evaluate.py") else ():
+        for node in (
+            ast.walk(source.tree) if source.tree is not None and not path.endswith("evaluate.py") else ()
+        ):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "wandb.init":
                 return [bundle.place(path, node.lineno, "never come by")]
     return []
@@ -694,7 +706,7 @@ def _recorded(bundle: Bundle, walk: Walk) -> Answers:
         yield failed(
             f"W&B is handed no configuration ({walk.name})",
             evidence(bundle, init.event.place, "records no configuration"),
-            do="hand wandb.init(config=OmegaConf.to_container(cfg, resolve=True)) the configuration trained with",
+            do="hand it over: wandb.init(config=OmegaConf.to_container(cfg, resolve=True))",
         )
         return
     late = [
@@ -720,7 +732,8 @@ def _recorded(bundle: Bundle, walk: Walk) -> Answers:
                 evidence(bundle, event.place, "puts a best value into the configuration")
                 for event in writes[:3]
             ),
-            do="start W&B after the search, or hand the final values to wandb.config.update(…, allow_val_change=True)",
+            *caller(bundle, writes[0]),
+            do="start W&B after the search, or call wandb.config.update(…, allow_val_change=True)",
         )
     elif later:
         yield passed(
@@ -748,7 +761,9 @@ def _config_updates(bundle: Bundle, walk: Walk) -> list[tuple[int, Event]]:
     """Where the recorded configuration is changed: `wandb.config.update(…)`, `run.config["lr"] = …`."""
     found: list[tuple[int, Event]] = []
     for index, event in enumerate(walk.events):
-        if (isinstance(event, Call) and event.path in {f"{run}.config.update" for run in RUNS}) or (isinstance(event, Put) and event.path.startswith(tuple(f"{run}.config" for run in RUNS))):
+        if (isinstance(event, Call) and event.path in {f"{run}.config.update" for run in RUNS}) or (
+            isinstance(event, Put) and event.path.startswith(tuple(f"{run}.config" for run in RUNS))
+        ):
             found.append((index, event))
     return [item for item in found if reached(bundle, item[1])]
 
@@ -855,10 +870,11 @@ def _measured(value: Value) -> bool | None:
 
 
 def _once(answers: Iterator[Answer]) -> Answers:
-    """Answers at places not yet spoken of, so that runs which share their code share the answer."""
-    said: set[object] = set()
+    """One answer for each place of which something is said, the one with most to show; runs share their code."""
+    said: dict[object, Answer] = {}
     for answer in answers:
-        key = (answer.outcome, tuple((e.where, e.line) for e in answer.evidence) or answer.says)
-        if key not in said:
-            said.add(key)
-            yield answer
+        first = [(e.where, e.line) for e in answer.evidence[:1]] or [answer.says]
+        key = (answer.outcome, *first)
+        if key not in said or len(answer.evidence) > len(said[key].evidence):
+            said[key] = answer
+    yield from said.values()

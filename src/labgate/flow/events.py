@@ -10,14 +10,13 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from labgate.finding import Evidence
 from labgate.flow.values import UNKNOWN, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A spot in a file of the bundle; lines are 1-based."""
 
     path: str
@@ -96,8 +95,8 @@ class Call(Event):
     spread: bool = False
     """Whether `*args` or `**kwargs` of unknown length were handed in."""
     gave: list[Value] = field(default_factory=list)
-    """What functions of the bundle that were handed in gave back (an objective, a `map` function, a collator),
-    and what a metric was given to compute from."""
+    """What functions of the bundle that were handed in gave back (an objective, a `map` function), and what a
+    metric was given to compute from."""
     of: Value | None = None
     """The outside object whose method is called."""
 
@@ -132,7 +131,7 @@ class Ask(Event):
 
 @dataclass(slots=True, eq=False)
 class Put(Event):
-    """`key` of an outside value was set: `wandb.summary["best"] = ...`, `frame["x"] = ...`, `obj.attr = ...`."""
+    """`key` of an outside value was set: `wandb.summary["best"] = ...`, `frame["x"] = ...`, `obj.a = ...`."""
 
     of: Value
     path: str
@@ -179,12 +178,15 @@ class Walk:
     truncated: str = ""
     mended: str = ""
     """How the configuration was put together when it does not compose; empty when it does."""
+    _sorted: dict[tuple[type[Event], ...], tuple[int, tuple[Event, ...]]] = field(default_factory=dict)
 
     def of(self, *kinds: type[Event]) -> Iterator[Any]:
         """The events of these kinds, in order."""
-        for event in self.events:
-            if isinstance(event, kinds):
-                yield event
+        count, found = self._sorted.get(kinds, (-1, ()))
+        if count != len(self.events):
+            found = tuple(event for event in self.events if isinstance(event, kinds))
+            self._sorted[kinds] = (len(self.events), found)
+        return iter(found)
 
     @property
     def name(self) -> str:

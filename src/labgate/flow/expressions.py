@@ -203,7 +203,9 @@ class Expressions(Machine):
             if hasattr(type(base.value), name):
                 return Method(base, name)
             kind = type(base.value).__name__
-            self.fault(node, "AttributeError", f"'{kind}' object has no attribute '{name}'", name)
+            self.fault(
+                node, "AttributeError", f"'{kind}' object has no attribute '{name}'", _owner(node) or name
+            )
             # as mended: what is asked a run for its id is the id
             return base if name == "run_id" and isinstance(base.value, str) else UNKNOWN
         if isinstance(base, Text):
@@ -854,6 +856,7 @@ class Expressions(Machine):
 
     def iterate(self, value: Value) -> list[Value] | None:
         """The items of a loop over `value`, None when they are not all known."""
+        value = shown(value)
         if isinstance(value, Seq):
             return None if value.open else list(value.items)
         if isinstance(value, ListNode):
@@ -872,6 +875,7 @@ class Expressions(Machine):
 
     def element(self, value: Value) -> Value:
         """Some item of a loop over `value`."""
+        value = shown(value)
         if isinstance(value, External):
             return External(f"{value.path}[]", value)
         if isinstance(value, Seq):
@@ -1173,6 +1177,26 @@ def _derived(value: Value, call: Call, *more: Value) -> Value:
     if isinstance(value, Text) and not value.of and None in value.parts:
         return Text(value.parts, (*more, *call.args))
     return value
+
+
+PROGRESS = frozenset(
+    f"{name}()" for name in ("tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.notebook.tqdm", "rich.progress.track")
+)
+
+
+def shown(value: Value) -> Value:
+    """What a progress bar goes over; any other value is itself."""
+    while isinstance(value, External) and value.path in PROGRESS and value.call is not None:
+        inner = value.call.argument(0, "iterable", "sequence")
+        if inner is None:
+            break
+        value = inner
+    return value
+
+
+def _owner(node: ast.AST | None) -> str:
+    """The expression of which an attribute is asked, as it is written."""
+    return ast.unparse(node.value) if isinstance(node, ast.Attribute) else ""
 
 
 def elsewhere(node: Node, key: str) -> tuple[str, Value]:

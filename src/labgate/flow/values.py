@@ -449,7 +449,9 @@ def made_from(value: Value) -> tuple[Value, ...]:
     if isinstance(value, External):
         base = (value.base,) if value.base is not None else ()
         call = value.call
-        given = (*call.args, *call.kwargs.values(), *call.gave) if call is not None else ()
+        given = (*call.args, *call.kwargs.values()) if call is not None else ()
+        if call is not None and value.path.endswith("()"):
+            given = (*given, *call.gave)
         return (*base, *given)
     if isinstance(value, Unknown | Text):
         return value.of

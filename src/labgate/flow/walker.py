@@ -308,8 +308,15 @@ class Walker(Expressions):
                 holder, key = self.evaluate(target.value), self.evaluate(target.slice)
                 if isinstance(holder, Map) and isinstance(key, Known):
                     self.drop(holder.items, key.value)
+                elif isinstance(holder, Node) and isinstance(key, Known):
+                    if holder.flag("struct"):
+                        says = "DictConfig in struct mode does not support deletion"
+                        self.fault(target, "ConfigTypeError", says, holder.under(key.value))
+                    self.drop(holder.items, key.value)
             elif isinstance(target, ast.Attribute):
-                self.evaluate(target.value)
+                outer = self.evaluate(target.value)
+                if isinstance(outer, Node):  # which struct mode does not mind
+                    self.drop(outer.items, target.attr)
         return NEXT
 
     # -- imports

@@ -8,66 +8,24 @@ from __future__ import annotations
 
 import ast
 import builtins
-import importlib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
-from typing import Literal
 
 import griffe
 
-from labgate.packages import modules, uv
+from labgate.packages import getters, modules, traits, uv
 from labgate.packages.modules import Module
+from labgate.packages.things import Outside, Reached, Thing
 from labgate.packages.wheels import Wheel
 
-Kind = Literal["exists", "missing", "unknown"]
 DEEPEST = 40
 """Imports followed in a row before giving up."""
 
 MODULE_OWN = frozenset(dir(sys)) & {"__name__", "__doc__", "__package__", "__loader__", "__spec__"} | {
     "__file__", "__path__", "__version__", "__all__", "__dict__", "__builtins__",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Thing:
-    """What a name leads to: a module, or an object in one. `objects` are its definitions, the stub's first.
-
-    Without objects and with `module.dotted != path`, it is known to exist and not what it is.
-    """
-
-    path: str
-    module: Module
-    objects: tuple[griffe.Object, ...] = ()
-    opaque: bool = False
-
-    @property
-    def what(self) -> str:
-        if self.opaque:
-            return ""
-        return self.objects[0].kind.value if self.objects else "module"
-
-
-@dataclass(frozen=True)
-class Outside:
-    """A name of the standard library, or of a package that is not unpacked."""
-
-    path: str
-
-
-@dataclass(frozen=True)
-class Reached:
-    """How far a name could be followed: to `thing` when it exists, else to its deepest ancestor."""
-
-    kind: Kind
-    thing: Thing | Outside | None = None
-    why: str = ""
-    near: tuple[str, ...] = ()
-    undefined: bool = False
-    """With "unknown": every class was read, none defines the name, and only a `__getattr__` could answer."""
 
 
 class Library:
@@ -179,7 +137,7 @@ class Library:
         if module.habits.lazy:
             return self._from_table(thing, name, seen)
         doubts = ""
-        for target in _wildcards(module):
+        for target in traits.wildcards(module):
             step = self._through_wildcard(target, name, seen)
             if step.kind == "exists":
                 return step
@@ -223,7 +181,7 @@ class Library:
         if reached.thing.objects:
             return Reached("unknown", reached.thing, f"{target} is no module")
         step = self._of_module(reached.thing, name, seen)
-        exported = _exports(reached.thing.module, name)
+        exported = traits.exports(reached.thing.module, name)
         if step.kind == "exists" and (exported is False or (exported is None and name.startswith("_"))):
             return Reached("missing", reached.thing)
         return step
@@ -232,7 +190,7 @@ class Library:
         """A name of a module that is made of a table: it is there when the table, or an `__all__` that feeds
         it, names it. A name that the whole package neither defines nor spells out cannot be in one."""
         path = f"{thing.module.dotted}.{name}"
-        homes, spelt = _mentions(thing.module, name)
+        homes, spelt = traits.mentions(thing.module, name)
         if name in thing.module.habits.words or spelt & set(homes):
             for home in homes:
                 step = self.imported(f"{home}.{name}", seen)
@@ -242,7 +200,7 @@ class Library:
         if homes or spelt:
             return Reached("unknown", thing, f"{thing.module.dotted} is loaded lazily")
         return Reached(
-            "missing", thing, near=_near(name, (*thing.module.names(), *thing.module.habits.words))
+            "missing", thing, near=traits.near(name, (*thing.module.names(), *thing.module.habits.words))
         )
 
     def _absent_from_module(self, thing: Thing, name: str, doubts: str) -> Reached:
@@ -264,32 +222,35 @@ class Library:
         elif habits.dynamic and not (habits.getter and self._refused(module, habits.getter, name)):
             doubts = f"{module.dotted} fills its namespace while it runs: {habits.dynamic}"
         elif habits.getter is not None:
-            answer = modules.answers(habits.getter, name, self._literals(module))
+            answer = getters.answers(habits.getter, name, self._literals(module))
             if answer:
                 return Reached("exists", Thing(path, module, opaque=True))
             if answer is None:
                 doubts = f"{module.dotted} has a __getattr__ that decides while it runs"
-        if not doubts and (patch := _patched(module.wheel, name)):
+        injected = uv.known()["injected"].get(module.dotted)
+        if injected is not None and re.fullmatch(injected, name):
+            doubts = f"compiled code puts such names into {module.dotted}"
+        if not doubts and (patch := traits.patched(module.wheel, name)):
             doubts = f"{patch} assigns something of that name"
         if doubts:
             return Reached("unknown", thing, doubts)
-        return Reached("missing", thing, near=_near(name, module.names()))
+        return Reached("missing", thing, near=traits.near(name, module.names()))
 
     def _refused(self, module: Module, getter: ast.FunctionDef, name: str) -> bool:
         literals = self._literals(module)
-        return modules.answers(getter, name, literals) is False and modules.mentions(getter, name, literals)
+        return getters.answers(getter, name, literals) is False and getters.mentions(getter, name, literals)
 
     def _literals(self, module: Module) -> dict[str, frozenset[str]]:
         """Collections of strings that `module` writes out, or imports from where they are written out."""
         found: dict[str, frozenset[str]] = {}
         for source, tree in zip(module.sources, module.trees, strict=False):
-            found.update(modules.collections_in(tree))
+            found.update(getters.collections_in(tree))
             for name, member in source.members.items():
                 if isinstance(member, griffe.Alias) and name not in found and name.startswith("_"):
                     home, _, origin = member.target_path.rpartition(".")
                     other = self.module(home) if home else None
                     for there in other.trees if other is not None and other is not module else ():
-                        if origin in (written := modules.collections_in(there)):
+                        if origin in (written := getters.collections_in(there)):
                             found[name] = written[origin]
         return found
 
@@ -304,7 +265,7 @@ class Library:
                 doubts = doubts or one
                 continue
             if isinstance(one, type):
-                if any(name in vars(base) for base in (*one.__mro__, *type(one).__mro__)):
+                if any(name in vars(base) for base in one.mro() + list(inspect.getmro(type(one)))):
                     return Reached("exists", Thing(path, thing.module, opaque=True))
                 if any(
                     trap in vars(base)
@@ -313,7 +274,7 @@ class Library:
                 ):
                     doubts = doubts or f"{one.__name__} answers for names of its own making"
                 continue
-            found = [m for o in one.objects if (m := _own(o, name)) is not None]
+            found = [m for o in one.objects if (m := traits.own(o, name)) is not None]
             if found:
                 if any(isinstance(m, griffe.Alias) for m in found):
                     return Reached("exists", Thing(path, one.module, opaque=True))
@@ -321,19 +282,19 @@ class Library:
                 return Reached("exists", Thing(f"{one.path}.{name}", one.module, objects))
             if name in one.module.habits.stored:
                 return Reached("exists", Thing(path, one.module, opaque=True))
-            if all(path.suffix == ".pyi" for path in _homes(one)):
+            if all(path.suffix == ".pyi" for path in traits.homes(one)):
                 doubts = doubts or f"{one.path} is compiled, and its stub may leave things out"
-            getter = getter or _getter(one)
-            doubts = doubts or _self_made(one)
+            getter = getter or traits.getter(one)
+            doubts = doubts or traits.self_made(one)
             names += [n for o in one.objects for n in o.members]
         if hasattr(object, name) or name in ("__dict__", "__module__", "__name__", "__qualname__", "mro"):
             return Reached("exists", Thing(path, thing.module, opaque=True))
-        if not doubts and (patch := _patched(thing.module.wheel, name)):
+        if not doubts and (patch := traits.patched(thing.module.wheel, name)):
             doubts = f"{patch} assigns something of that name"
         if doubts or getter:
-            near = _near(name, names)
+            near = traits.near(name, names)
             return Reached("unknown", thing, doubts or getter, near, undefined=not doubts)
-        return Reached("missing", thing, near=_near(name, names))
+        return Reached("missing", thing, near=traits.near(name, names))
 
     def ancestry(self, thing: Thing, seen: frozenset[str] = frozenset()) -> Iterator[Thing | type | str]:
         """The class, then its bases, depth first. A type stands for one of the standard library, a string for
@@ -348,14 +309,14 @@ class Library:
             yield one
             inner: list[Thing] = []
             for written in dict.fromkeys(
-                b for o in one.objects if isinstance(o, griffe.Class) for b in _bases(o)
+                b for o in one.objects if isinstance(o, griffe.Class) for b in traits.bases(o)
             ):
                 base = self.in_scope(one, written, seen)
                 if isinstance(base, Thing) and base.what == "attribute":
                     base = self.value_of(base, seen)
                 if isinstance(base, Thing) and base.what == "class":
                     inner.append(base)
-                elif isinstance(base, Outside) and (kind := _standard(base.path)) is not None:
+                elif isinstance(base, Outside) and (kind := traits.standard(base.path)) is not None:
                     yield kind
                 else:
                     yield f"a base of {one.path}, {written}, is out of sight"
@@ -403,7 +364,7 @@ class Library:
                 annotation = found.returns
             else:
                 continue
-            written = _single_class(annotation)
+            written = traits.single_class(annotation)
             if written in ("Self", "typing.Self") and isinstance(found.parent, griffe.Class):
                 return self._sibling(thing, found.parent.name)
             if written and f":{thing.path}" not in seen:
@@ -415,131 +376,3 @@ class Library:
     def _sibling(self, thing: Thing, name: str) -> Thing | None:
         step = self._of_module(Thing(thing.module.dotted, thing.module), name, frozenset())
         return step.thing if step.kind == "exists" and isinstance(step.thing, Thing) else None
-
-
-def _homes(thing: Thing) -> list[Path]:
-    """The files that define it."""
-    paths = (found.filepath for found in thing.objects)
-    return [path for path in paths if isinstance(path, Path)]
-
-
-def _own(found: griffe.Object, name: str) -> griffe.Object | griffe.Alias | None:
-    member = found.members.get(name)
-    if member is None and isinstance(found, griffe.Class) and found.overloads.get(name):
-        return found.overloads[name][0]
-    return member
-
-
-def _wildcards(module: Module) -> Iterator[str]:
-    for source in module.sources:
-        for name, member in source.members.items():
-            if name.endswith("*") and isinstance(member, griffe.Alias):
-                yield member.target_path.removesuffix(".*")
-
-
-def _exports(module: Module, name: str) -> bool | None:
-    """Whether `__all__` lists `name`; None when there is none, or when it is not all written out."""
-    listed: list[list[object]] = [list(s.exports) for s in module.sources if s.exports is not None]
-    if any(name in exports for exports in listed):
-        return True
-    whole = listed and all(isinstance(item, str) for exports in listed for item in exports)
-    if not whole or any(modules.grows_all(tree) for tree in module.trees):
-        return None
-    return False
-
-
-def _bases(found: griffe.Class) -> Iterator[str]:
-    for base in found.bases:
-        if isinstance(base, griffe.ExprSubscript):
-            base = base.left
-        written = str(base)
-        if written.rpartition(".")[2] not in ("object", "Generic", "Protocol"):
-            yield written
-
-
-def _getter(thing: Thing) -> str:
-    traps = ("__getattr__", "__getattribute__")
-    own = any(trap in found.members for found in thing.objects for trap in traps)
-    return f"{thing.path} answers for names of its own making" if own else ""
-
-
-def _self_made(thing: Thing) -> str:
-    """Why a class may have names that are not written in it; "" when nothing says so."""
-    for found in thing.objects:
-        if not isinstance(found, griffe.Class):
-            continue
-        for decorator in found.decorators:
-            if decorator.callable_path.rpartition(".")[2] not in uv.known()["decorators"]["keep_classes"]:
-                return f"@{decorator.value} may change {thing.path}"
-        metaclass = found.keywords.get("metaclass")
-        if metaclass is not None and str(metaclass).rpartition(".")[2] not in ("ABCMeta", "type", "EnumMeta"):
-            return f"{thing.path} has the metaclass {metaclass}"
-        for tree in thing.module.trees:
-            if trick := modules.sets_names_of(tree, found.name):
-                return f"{thing.path} gets attributes while it runs: {trick}"
-    return ""
-
-
-def _single_class(annotation: object) -> str:
-    """`X`, `Optional[X]`, `X | None` and their quoted forms as "X"; "" for anything else."""
-    written = str(annotation or "").strip().strip("'\"").strip()
-    optional = re.fullmatch(r"(?:typing\.|t\.)?Optional\[(.*)\]", written)
-    parts = [part.strip().strip("'\"") for part in (optional[1] if optional else written).split("|")]
-    parts = [part for part in parts if part != "None"]
-    return parts[0] if len(parts) == 1 and re.fullmatch(r"[\w.]+", parts[0]) else ""
-
-
-def _standard(path: str) -> type | None:
-    """The class of that path in the standard library."""
-    home, _, name = path.rpartition(".")
-    if home.partition(".")[0] not in sys.stdlib_module_names and home != "builtins":
-        return None
-    try:
-        found = getattr(importlib.import_module(home), name, None)
-    except ImportError:
-        return None
-    found = getattr(found, "__origin__", found)
-    return found if isinstance(found, type) else None
-
-
-def _near(name: str, names: Iterable[str]) -> tuple[str, ...]:
-    known = sorted({n for n in names if not n.startswith("_")})
-    lowered = {n.lower(): n for n in known}
-    if name.lower() in lowered:
-        return (lowered[name.lower()],)
-    return tuple(get_close_matches(name, known, n=3, cutoff=0.72))
-
-
-def _mentions(module: Module, name: str) -> tuple[list[str], set[str]]:
-    """The modules under `module` that define `name` at their top, and those that spell it out in quotes."""
-    defined = re.compile(
-        rf"^(?:class|def|async def) +{name}\b|^{name}\s*(?::[^=\n]+)?=(?!=)".encode(), re.MULTILINE
-    )
-    quoted = re.compile(rf"""["']{name}["']""".encode())
-    wanted = name.encode()
-    homes: list[str] = []
-    spelt: set[str] = set()
-    for path in sorted((module.folder or module.wheel.folder).rglob("*.py")):
-        data = path.read_bytes()
-        if wanted not in data:
-            continue
-        parts = path.relative_to(module.wheel.folder).with_suffix("").parts
-        dotted = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        if defined.search(data):
-            homes.append(dotted)
-        if quoted.search(data):
-            spelt.add(dotted)
-    return homes, spelt
-
-
-def _patched(wheel: Wheel, name: str) -> str:
-    """The file of `wheel` that assigns `….name` or sets it by its name; "" when none does."""
-    assigned = re.compile(
-        rf"\.{re.escape(name)}\b\s*(?::[^=\n]+)?=(?!=)|setattr\([^\n]*['\"]{re.escape(name)}['\"]".encode()
-    )
-    wanted = name.encode()
-    for path in wheel.folder.rglob("*.py"):
-        data = path.read_bytes()
-        if wanted in data and assigned.search(data):
-            return path.relative_to(wheel.folder).as_posix()
-    return ""

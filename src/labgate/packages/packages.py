@@ -18,10 +18,11 @@ from labgate.bundle import Bundle
 from labgate.packages import requirements as requirements_of
 from labgate.packages import resolution as resolving
 from labgate.packages import uv, wheels
-from labgate.packages.apis import Kind, Library, Outside, Reached, Thing
+from labgate.packages.apis import Library
 from labgate.packages.requirements import Entry, Requirements
 from labgate.packages.resolution import Resolution
 from labgate.packages.signatures import Parameter, Signature, signature_of
+from labgate.packages.things import Kind, Outside, Reached, Thing
 from labgate.packages.wheels import Wheel
 
 UNKNOWN = "unknown"

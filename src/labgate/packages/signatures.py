@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import griffe
 
 from labgate.packages import uv
-from labgate.packages.apis import Library, Outside, Thing
+from labgate.packages.apis import Library
+from labgate.packages.things import Outside, Thing
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,12 @@ def _of_function(thing: Thing, within_class: bool) -> Signature | None:
     every = [_parameters(function, within_class) for function in (*overloads, *whole)]
     required = set.intersection(*({p.name for p in parameters if p.required} for parameters in every))
     alike = not overloads and len({tuple(p.name for p in parameters) for parameters in every}) == 1
-    names = {
-        p.name: Parameter(p.name, p.kind, alike and p.name in required)
-        for parameters in reversed(every)
-        for p in parameters
-    }
+    names: dict[str, Parameter] = {}
+    for p in (p for parameters in every for p in parameters):
+        if p.name not in names or names[p.name].kind.startswith("variadic"):
+            names[p.name] = Parameter(p.name, p.kind, alike and p.name in required)
+    if not alike:  # where each position stands differs from one to the other
+        names["*"] = Parameter("args", "variadic positional", False)
     return Signature(thing.path, tuple(names.values()))
 
 

@@ -95,12 +95,6 @@ def _loader(walker: Walker, call: Call) -> Value | None:
     return None
 
 
-@models("tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.trange", "tqdm.notebook.tqdm", "rich.progress.track")
-def _progress(walker: Walker, call: Call) -> Value | None:
-    """A progress bar hands on what it wraps."""
-    return call.argument(0, "iterable", "sequence")
-
-
 @models("torch.no_grad", "torch.inference_mode", "torch.enable_grad")
 def _decorator(walker: Walker, call: Call) -> Value | None:
     given = call.args[0] if call.args else None
