@@ -234,6 +234,7 @@ def asked(question, bundle, contract=CONTRACT, packages=None):
         facts = {
             "bundle": bundle,
             "contract": contract,
+            "compositions": compositions,
             "flow": Flow(bundle, contract, compositions),
             "packages": packages or versions(),
         }

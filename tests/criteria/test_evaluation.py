@@ -91,7 +91,7 @@ def test_words_that_omegaconf_reads_pass():
 
 
 def test_a_main_that_starts_the_evaluation_fails():
-    line = '    subprocess.run([sys.executable, "-m", "src.evaluate", f"results_dir={cfg.results_dir}"], check=True)\n'
+    line = '    subprocess.run([sys.executable, "-m", "src.evaluate", "results_dir=results"])\n'
     bundle = READY.edit(MAIN, "*sys.argv[1:]], check=True)\n", "*sys.argv[1:]], check=True)\n" + line)
     answer = the_failure(evaluation.main_never_evaluates, bundle)
     assert lines(answer) == [at(bundle, MAIN, "src.evaluate")]
@@ -102,6 +102,12 @@ def test_a_project_that_is_written_into_the_evaluation_fails():
     bundle = bundle.edit(EVALUATE, "{tracking.entity}/{tracking.project}", "sparse-nets/pruning")
     answer = the_failure(evaluation.wandb_project_comes_from_the_config, bundle)
     assert lines(answer) == [at(bundle, EVALUATE, "api.run(")]
+
+
+def test_settings_from_another_file_fail():
+    bundle = READY.edit(EVALUATE, '"config/config.yaml"', 'results_dir / "config.yaml"')
+    answer = the_failure(evaluation.wandb_project_comes_from_the_config, bundle)
+    assert "results/config.yaml" in answer.says
 
 
 def test_a_run_without_an_id_of_its_own_is_never_found():
@@ -198,7 +204,9 @@ def test_no_difference_between_runs_fails_whatever_is_subtracted_for_the_layout(
     bundle = bundle.edit(
         EVALUATE,
         "    plt.bar_label(bars)\n",
-        "    width = 0.8 / len(summaries)\n    plt.xlim(-0.5, len(summaries) - width / 2)\n    plt.bar_label(bars)\n",
+        "    width = 0.8 / len(summaries)\n"
+        "    plt.xlim(-0.5, len(summaries) - width / 2)\n"
+        "    plt.bar_label(bars)\n",
     )
     answer = the_failure(results.derived_metrics_are_computed, bundle)
     assert at(bundle, EVALUATE, 'write(folder / "aggregated_metrics.json"') in lines(answer)

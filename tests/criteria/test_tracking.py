@@ -149,7 +149,8 @@ def test_a_key_that_is_tested_for_and_never_logged_breaches():
     bundle = READY.edit(
         EVALUATE,
         '    plt.plot(history["val_accuracy"], label="accuracy")',
-        '    if "test_accuracy" in history.columns:\n        plt.plot(history["test_accuracy"], label="accuracy")',
+        '    if "test_accuracy" in history.columns:\n'
+        '        plt.plot(history["test_accuracy"], label="accuracy")',
     )
     answer = the_failure(tracking.evaluation_asks_for_what_was_logged, bundle)
     assert answer.impact is Impact.BREACHES
@@ -175,7 +176,9 @@ def test_a_key_that_the_training_spells_on_another_path_is_no_breach():
     ).edit(
         TRAIN,
         "        if accuracy > best:",
-        '        if cfg.dataset.name == "text":\n            wandb.log({"perplexity": 1.0})\n        if accuracy > best:',
+        '        if cfg.dataset.name == "text":\n'
+        '            wandb.log({"perplexity": 1.0})\n'
+        "        if accuracy > best:",
     )
     assert passes(tracking.evaluation_asks_for_what_was_logged, bundle)
 
@@ -194,6 +197,30 @@ def test_names_that_are_made_at_run_time_cannot_be_told():
     (answer,) = asked(tracking.evaluation_asks_for_what_was_logged, bundle)
     assert answer.outcome is Outcome.SKIP
     assert at(bundle, EVALUATE, 'history["val_accuracy"]') in lines(answer)
+
+
+def test_keys_selected_at_once_and_logged_apart_give_no_row():
+    bundle = READY.edit(EVALUATE, "run.history()", 'run.history(keys=["train_loss", "val_accuracy"])')
+    answer = the_failure(tracking.evaluation_asks_for_what_was_logged, bundle)
+    assert answer.impact is Impact.MISLEADS
+    assert lines(answer)[0] == at(bundle, EVALUATE, "run.history(keys=")
+    assert at(bundle, TRAIN, '"val_accuracy": accuracy') in lines(answer)
+    together = bundle.edit(EVALUATE, '"train_loss", "val_accuracy"]', '"sparsity", "val_accuracy"]')
+    assert passes(tracking.evaluation_asks_for_what_was_logged, together)
+
+
+def test_alternatives_of_one_name_are_taken_as_one():
+    for asked_for in (
+        'summary.get("top", summary.get("best_accuracy"))',
+        'summary.get("top") or summary["best_accuracy"]',
+    ):
+        bundle = READY.edit(EVALUATE, '"accuracy": summary["best_accuracy"]', f'"accuracy": {asked_for}')
+        failures = [
+            answer
+            for answer in asked(tracking.evaluation_asks_for_what_was_summarised, bundle)
+            if answer.outcome is Outcome.FAIL and answer.impact is not Impact.REMARKS
+        ]
+        assert not failures
 
 
 def test_a_summary_key_with_a_default_that_nobody_writes_misleads():
@@ -225,7 +252,10 @@ def test_trials_that_log_into_the_live_run_fail():
 def test_trials_in_runs_that_are_disabled_are_silent():
     text = READY.text(TRAIN).replace(
         "        return fit(tried, loader, track=False)[0]\n",
-        '        wandb.init(mode="disabled")\n        score = fit(tried, loader, track=True)[0]\n        wandb.finish()\n        return score\n',
+        '        wandb.init(mode="disabled")\n'
+        "        score = fit(tried, loader, track=True)[0]\n"
+        "        wandb.finish()\n"
+        "        return score\n",
     )
     assert passes(tracking.search_trials_stay_out_of_wandb, READY.with_file(TRAIN, text))
 

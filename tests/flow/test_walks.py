@@ -170,7 +170,7 @@ def test_a_merge_onto_the_struct_config_is_refused_and_the_rest_goes_on_as_if_me
     )["ours full"]
     assert faults(walk) == [
         ("ConfigKeyError", "Key 'run_id' is not in struct"),
-        ("ConfigAttributeError", "Key 'nothing' is not in struct"),
+        ("ConfigAttributeError", "Missing key nothing"),
     ]
 
 

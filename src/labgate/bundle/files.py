@@ -215,6 +215,7 @@ class Source:
         nodes, too_deep = _walk(tree)
         if too_deep is not None:
             return None, (), f"is nested more than {DEEPEST_TREE} levels deep", getattr(too_deep, "lineno", 0)
+        tree._labgate_walked = tuple(nodes)  # type: ignore[attr-defined]  # what `walked` looks for
         return tree, tuple(nodes), None, 0
 
 

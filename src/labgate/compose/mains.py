@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 
 UNSET = "unset"
 
@@ -88,7 +89,7 @@ def api_calls(bundle: Bundle) -> tuple[ApiCall, ...]:
         if source.tree is None:
             continue
         names = _names(source.tree)
-        for node in ast.walk(source.tree):
+        for node in walked(source.tree):
             name = _hydra_function(node.func, names) if isinstance(node, ast.Call) else None
             if name in _API and isinstance(node, ast.Call):
                 found.append(ApiCall(source.path, node.lineno, name))
@@ -102,7 +103,7 @@ def _mains(source: Source) -> Iterator[HydraMain]:
     names = _names(tree)
     if not names.modules and not names.functions:
         return
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for decorator in node.decorator_list:
                 if isinstance(decorator, ast.Call) and _hydra_function(decorator.func, names) == "main":
@@ -144,7 +145,7 @@ def _main(
     doubts.extend(_argv_doubts(tree, definition))
     started = definition is None or any(
         isinstance(node, ast.Name) and node.id == function and isinstance(node.ctx, ast.Load)
-        for node in ast.walk(tree)
+        for node in walked(tree)
     )
     return HydraMain(source.path, call.lineno, function, doubts=tuple(doubts), started=started, **values)
 
@@ -152,7 +153,7 @@ def _main(
 def _names(tree: ast.Module) -> _Names:
     names = _Names()
     assigned: dict[str, int] = {}
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.partition(".")[0] == "hydra":
@@ -265,8 +266,8 @@ def _argv_doubts(
     tree: ast.Module, definition: ast.FunctionDef | ast.AsyncFunctionDef | None
 ) -> Iterator[str]:
     """Changes of `sys.argv` that may come before Hydra reads it: those outside the decorated function."""
-    inside = set(map(id, ast.walk(definition))) if definition is not None else set()
-    for node in ast.walk(tree):
+    inside = set(map(id, walked(definition))) if definition is not None else set()
+    for node in walked(tree):
         if id(node) in inside:
             continue
         if (

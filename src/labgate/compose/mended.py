@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from labgate.bundle import BrokenFileError, Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.compose.mains import HydraMain
 from labgate.contract import Contract
 
@@ -78,18 +79,18 @@ def reads_below(sources: Iterable[Source], key: str) -> bool:
             continue
         imported = {
             alias.asname or alias.name.partition(".")[0]
-            for node in ast.walk(source.tree)
+            for node in walked(source.tree)
             if isinstance(node, ast.Import | ast.ImportFrom)
             for alias in node.names
         }
         also = {
             node.targets[0].id
-            for node in ast.walk(source.tree)
+            for node in walked(source.tree)
             if isinstance(node, ast.Assign)
             and isinstance(node.targets[0], ast.Name)
             and _is_at(node.value, key, imported)
         }
-        for node in ast.walk(source.tree):
+        for node in walked(source.tree):
             if isinstance(node, ast.Attribute) and node.attr in _OF_TEXT:
                 continue
             if isinstance(node, ast.Attribute | ast.Subscript) and (
@@ -104,7 +105,7 @@ def loads_configs(source: Source) -> bool:
     """Whether the source reads a config file by itself, past Hydra."""
     if source.tree is None:
         return False
-    for node in ast.walk(source.tree):
+    for node in walked(source.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
             reads = (owner == "OmegaConf" and node.func.attr == "load") or (
@@ -119,7 +120,7 @@ def _names(call: ast.Call, name: str) -> bool:
     """Whether a literal in the call ends with `name`."""
     return any(
         isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(name)
-        for node in ast.walk(call)
+        for node in walked(call)
     )
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from labgate.bundle.syntax import walked
+
 FAMILIES: Mapping[str, str] = {
     r"(FacebookAI/)?roberta-(base|large)|(distilbert/)?distilroberta-base": "roberta",
     r"(FacebookAI/)?xlm-roberta-(base|large)": "xlm_roberta",
@@ -111,14 +113,14 @@ def _attributes(
         if isinstance(base, ast.Name):
             yield from _attributes(base.id, classes, tables, seen)
     aliases = dict(tables)
-    for node in ast.walk(classes[name]):
+    for node in walked(classes[name]):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             chosen = [
-                part.id for part in ast.walk(node.value) if isinstance(part, ast.Name) and part.id in classes
+                part.id for part in walked(node.value) if isinstance(part, ast.Name) and part.id in classes
             ]
             if isinstance(node.value, ast.IfExp | ast.Name) and chosen:
                 aliases[node.targets[0].id] = chosen
-    for node in ast.walk(classes[name]):
+    for node in walked(classes[name]):
         if isinstance(node, ast.Assign):
             for target in node.targets:
                 if own := _own(target):

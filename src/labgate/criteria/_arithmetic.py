@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Source
+from labgate.bundle.syntax import walked
 
 COMPARES = re.compile(
     r"improve|imp_|_imp\b|gain|gap|delta|diff|relative|reduction|speed_?up|uplift|ratio|saving|overhead|lift|versus|_vs_|advantage|increase",
@@ -25,7 +26,7 @@ def comparisons(source: Source) -> Iterator[tuple[int, str]]:
     if source.tree is None:
         return
     parents = _parents(source.tree)
-    for node in ast.walk(source.tree):
+    for node in walked(source.tree):
         if _compares(node):
             assert isinstance(node, ast.BinOp | ast.Call)
             yield node.lineno, _called(node, parents)
@@ -90,11 +91,11 @@ def _is_path(node: ast.BinOp) -> bool:
 
 
 def _parents(tree: ast.Module) -> dict[int, ast.AST]:
-    return {id(child): node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    return {id(child): node for node in walked(tree) for child in ast.iter_child_nodes(node)}
 
 
 def _called(node: ast.AST, parents: dict[int, ast.AST]) -> str:
-    """What the code calls the value: a variable, a key or a function around it that speaks of a comparison."""
+    """What the code calls the value: a name around it that speaks of a comparison."""
     current: ast.AST | None = node
     while current is not None:
         for name in _names(current, node):
@@ -111,7 +112,7 @@ def _names(node: ast.AST, inner: ast.AST) -> Iterator[str]:
         yield node.name
     elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        for part in (part for target in targets for part in ast.walk(target)):
+        for part in (part for target in targets for part in walked(target)):
             if isinstance(part, ast.Name):
                 yield part.id
             elif isinstance(part, ast.Constant) and isinstance(part.value, str):
@@ -120,8 +121,8 @@ def _names(node: ast.AST, inner: ast.AST) -> Iterator[str]:
                 yield part.attr
     elif isinstance(node, ast.Dict):
         for key, value in zip(node.keys, node.values, strict=True):
-            if key is not None and any(part is inner for part in ast.walk(value)):
-                for part in ast.walk(key):
+            if key is not None and any(part is inner for part in walked(value)):
+                for part in walked(key):
                     if isinstance(part, ast.Constant) and isinstance(part.value, str):
                         yield part.value
     elif isinstance(node, ast.keyword) and node.arg:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from labgate.bundle import Bundle
@@ -95,6 +95,8 @@ class Questions:
 
     asked: list[Asked]
     unnamed: list[tuple[Part, Event]]
+    together: list[tuple[Call, frozenset[str]]] = field(default_factory=list)
+    """Keys of the history that are selected at once: a row comes back only when it has them all."""
 
     def of(self, part: Part) -> list[Asked]:
         return [asked for asked in self.asked if asked.part is part]
@@ -108,13 +110,20 @@ def questions(bundle: Bundle, walk: Walk) -> Questions:
         if isinstance(event, Ask | Call) and reached(bundle, event):
             for part, key, manner, of in _keys(event):
                 _note(found, part, key, manner, event, run_of(of), made)
+                if (
+                    manner is Manner.SELECTED
+                    and isinstance(event, Call)
+                    and isinstance(key, Seq)
+                    and not key.open
+                ):
+                    found.together.append((event, frozenset(_strings_of(key))))
     tested = {(asked.part, asked.key) for asked in found.asked if asked.manner is Manner.TESTED}
     found.unnamed = [item for item in found.unnamed if not _filtered(*item, tested)]
     return found
 
 
 def _filtered(part: Part, event: Event, tested: set[tuple[Part, str]]) -> bool:
-    """Whether the key comes from a list of names that was filtered by what is there: all of them are known."""
+    """Whether the key comes from a list of names that was filtered by what is there."""
     if not isinstance(event, Ask) or not isinstance(event.key, OneOf):
         return False
     names = [option.value for option in event.key.options if isinstance(option, Known)]
@@ -258,6 +267,11 @@ def _inner(value: Value) -> Iterator[str]:
             yield from _strings(item)
     else:
         yield from _strings(value)
+
+
+def _strings_of(seq: Seq) -> Iterator[str]:
+    for item in seq.items:
+        yield from _strings(item)
 
 
 def _strings(value: Value) -> Iterator[str]:

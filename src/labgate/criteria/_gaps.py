@@ -17,14 +17,16 @@ _LEFT_OUT = re.compile(
     rf"""
     \b(?:omitted|left\ out|skipped|removed|elided|truncated)\ (?:here\ )?for\ (?:the\ sake\ of\ )?brevity
     | \bfor\ brevity,?\ (?:we\ )?(?:omit|skip|leave)
-    | \b(?:rest|remainder)\ of\ (?:the\ |your\ |this\ )?(?:code|implementation|file|function|class|script|method)
+    | \b(?:rest|remainder)\ of\ (?:the\ |your\ |this\ )?
+      (?:code|implementation|file|function|class|script|method)
       (?:\s*$|\ ?\.\.\.|\ (?:here|goes|stays|remains|unchanged|follows|is\ (?:the\ same|unchanged|omitted)))
     | \b(?:existing|previous|original|other)\ code\ (?:here|goes|as\ before|as\ is|unchanged)
     | \bcode\ (?:continues\ (?:here|as)|omitted)\b
     | \byour\ {_CODE}\ (?:here|goes)
     | \b{_CODE}\ (?:goes|comes)\ here
     | \badd\ your\ [\w\ ]{{1,30}}\ here
-    | \b(?:to\ be|not\ yet)\ implemented\b(?!\ (?:by|in)\b) | \b(?:still|yet)\ to\ be\ (?:written|filled\ in|done)\b
+    | \b(?:to\ be|not\ yet)\ implemented\b(?!\ (?:by|in)\b)
+    | \b(?:still|yet)\ to\ be\ (?:written|filled\ in|done)\b
     | \bsimplified\ (?:[\w-]+\ ){{0,2}}(?:version|implementation)\b
     | \bplaceholder\ (?:main\ |training\ |dummy\ )?{_CODE}\b
     | \b{_CODE}\ placeholder\b

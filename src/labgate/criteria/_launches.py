@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from labgate.bundle import BrokenFileError, Bundle, Source
+from labgate.bundle.syntax import walked
 
 _STARTERS = {"run", "Popen", "call", "check_call", "check_output"}
 _MODULE = re.compile(r"-m\s+(src(?:\.\w+)+)")
@@ -71,7 +72,7 @@ def lost_import(source: Source) -> int:
     """The line on which a source, started by its path, imports from beside its folder; 0 for none."""
     package = source.path.partition("/")[0]
     for statement in source.tree.body if source.tree else ():
-        if any(isinstance(node, ast.Attribute) and node.attr == "path" for node in ast.walk(statement)):
+        if any(isinstance(node, ast.Attribute) and node.attr == "path" for node in walked(statement)):
             return 0  # sys.path is changed, or may be
         if isinstance(statement, ast.ImportFrom) and (
             statement.level or (statement.module or "").partition(".")[0] == package
@@ -153,7 +154,7 @@ def _steps(tree: ast.Module, function: str, certain: bool = True, depth: int = 3
             return
         yield _Step(node, must, definition)
         if isinstance(node.func, ast.Name) and name in functions and name != function:
-            if any(_changes_directory(inner) for inner in ast.walk(functions[name])):
+            if any(_changes_directory(inner) for inner in walked(functions[name])):
                 return
             yield from _steps(tree, name, must, depth - 1)
 
@@ -177,24 +178,24 @@ def _walk(body: Sequence[ast.stmt], certain: bool) -> Iterator[tuple[ast.AST, bo
                 isinstance(statement, ast.Try) and name != "orelse"
             )
             blocks.append((inner, certain and straight))
-        nested = {id(node) for block, _ in blocks for child in block for node in ast.walk(child)}
+        nested = {id(node) for block, _ in blocks for child in block for node in walked(child)}
         handlers = getattr(statement, "handlers", [])
-        nested |= {id(node) for handler in handlers for node in ast.walk(handler)}
-        for node in ast.walk(statement):
+        nested |= {id(node) for handler in handlers for node in walked(handler)}
+        for node in walked(statement):
             if id(node) not in nested:
                 yield node, certain
         for block, must in blocks:
             yield from _walk(block, must)
         for handler in handlers:
             yield from _walk(handler.body, False)
-        if any(isinstance(node, ast.Return) for node in ast.walk(statement)):
+        if any(isinstance(node, ast.Return) for node in walked(statement)):
             certain = False
 
 
 def _imported(tree: ast.Module, module: str) -> set[str]:
     """The names by which a tree knows a module and what it takes from it."""
     names = set()
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, ast.Import):
             names |= {alias.asname or alias.name for alias in node.names if alias.name == module}
         elif isinstance(node, ast.ImportFrom) and node.module == module:
@@ -214,7 +215,7 @@ def _module_started(node: ast.expr, function: ast.AST) -> str | None:
         values = _assigned(node.id, function)
         return next(filter(None, (_module_started(value, function) for value in values)), None)
     words: list[str] = []
-    for inner in ast.walk(node):
+    for inner in walked(node):
         if isinstance(inner, ast.List | ast.Tuple):
             words = [str(e.value) if isinstance(e, ast.Constant) else "" for e in inner.elts]
             for flag, module in itertools.pairwise(words):
@@ -233,7 +234,7 @@ def _script_started(node: ast.expr, function: ast.AST, started_by: str, bundle: 
         values = _assigned(node.id, function)
         found = (_script_started(value, function, started_by, bundle) for value in values)
         return next(filter(None, found), None)
-    words = [inner for inner in ast.walk(node) if isinstance(inner, ast.List | ast.Tuple)]
+    words = [inner for inner in walked(node) if isinstance(inner, ast.List | ast.Tuple)]
     for word in words[0].elts if words else ():
         text = _tail(word, function)
         if text == "-m":
@@ -267,7 +268,7 @@ def _tail(node: ast.expr, function: ast.AST, depth: int = 4) -> str:
 def _assigned(name: str, function: ast.AST) -> list[ast.expr]:
     return [
         node.value
-        for node in ast.walk(function)
+        for node in walked(function)
         if isinstance(node, ast.Assign)
         and any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
     ]

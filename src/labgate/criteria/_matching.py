@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import walked
 from labgate.criteria._asked import Asked, Manner, Part, questions
 from labgate.criteria._tracing import chain_of, cut, unit_of
 from labgate.criteria._wandb import AUTOMATIC, Told, is_init, names_of, told, whole
@@ -46,12 +47,50 @@ def answers(bundle: Bundle, flow: Flow, part: Part) -> Iterator[Answer]:
     asked = questions(bundle, evaluation)
     found = [_met(item, walks, known, part) for item in asked.of(part)]
     unnamed = [event for of, event in asked.unnamed if of is part]
+    if part is Part.HISTORY:
+        apart = list(_never_together(bundle, asked.together, list(known.values())))
+        if apart:
+            yield from apart
+            return
     yield from _judge(bundle, found, part, unnamed, evaluation, known)
+
+
+def _never_together(
+    bundle: Bundle, selected: list[tuple[Call, frozenset[str]]], tolds: Sequence[Told]
+) -> Iterator[Answer]:
+    """Selections that give no row: each key is logged, and no call logs them all."""
+    said = set()
+    for call, keys in selected:
+        wanted = keys - AUTOMATIC
+        for told_ in tolds:
+            dated = any("step" in log.kwargs or "commit" in log.kwargs for log, _ in told_.rows)
+            if dated or told_.unnamed or told_.patterns or not wanted <= set(told_.history):
+                continue
+            if any(wanted <= row for _, row in told_.rows) or call.place in said:
+                continue
+            said.add(call.place)
+            logs = {told_.history[key].place: key for key in sorted(wanted)}
+            yield failed(
+                f"the evaluation selects {_listed(wanted)} at once, which are never logged in one call",
+                evidence(bundle, call.place, "only rows that have them all come back: none"),
+                *(
+                    evidence(bundle, place, f"logs {key!r} and not all")
+                    for place, key in list(logs.items())[:3]
+                ),
+                do="take run.history() whole and drop what is missing column by column",
+                impact=Impact.MISLEADS,
+            )
+
+
+def _listed(keys: frozenset[str]) -> str:
+    return ", ".join(map(repr, sorted(keys)[:5]))
 
 
 def _met(asked: Asked, walks: Sequence[Walk], known: dict[int, Told], part: Part) -> Met:
     if asked.loose:
-        return Met(asked, next((e for t in known.values() if (e := t.knows(asked.key, True))), None), (), False)
+        return Met(
+            asked, next((e for t in known.values() if (e := t.knows(asked.key, True))), None), (), False
+        )
     concerned = [walk for walk in walks if asked.run_id in (None, walk.run_id)] or list(walks)
     given, lacking, unsure = None, [], False
     for walk in concerned:
@@ -98,13 +137,13 @@ def _judge(
         if keys:
             told_of.update(keys)
             listed = ", ".join(dict.fromkeys(map(repr, keys)))
-            place = evidence(bundle, group[0].asked.event.place, "looked for, beside others that are there")
-            yield remarked(f"the evaluation looks for {listed}, which no run gives to W&B", place)
+            shown = evidence(bundle, group[0].asked.event.place, "looked for, beside others that are there")
+            yield remarked(f"the evaluation looks for {listed}, which no run gives to W&B", shown)
     doubtful = [met for met in found if met.unsure and not met.lacking]
     if doubtful:
         names = ", ".join(sorted({repr(met.asked.key) for met in doubtful})[:5])
-        place = evidence(bundle, doubtful[0].asked.event.place, "asked for here")
-        yield cannot_tell(f"whether {names} is logged depends on names that reading cannot know", place)
+        shown = evidence(bundle, doubtful[0].asked.event.place, "asked for here")
+        yield cannot_tell(f"whether {names} is logged depends on names that reading cannot know", shown)
     if cut(walk):
         yield cannot_tell(f"the evaluation was not followed to its end: {cut(walk)}")
     if missing or doubtful or cut(walk):
@@ -118,7 +157,7 @@ def _spelt(bundle: Bundle, evaluation: Walk) -> set[str]:
     trees = [
         source.tree for source in bundle.sources.values() if source is not own and source.tree is not None
     ]
-    nodes = (node for tree in trees for node in ast.walk(tree))
+    nodes = (node for tree in trees for node in walked(tree))
     return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
@@ -161,7 +200,7 @@ _SAYS = {
 
 
 def _instead(bundle: Bundle, key: str, told: Told, part: Part) -> list[Evidence]:
-    """What the training gives to W&B in place of `key`: a name like it, else the first call that gives any."""
+    """What the training gives to W&B in place of `key`: a name like it, else its first call."""
     given = {**told.summary, **told.history} if part is Part.SUMMARY else told.history
     for name in difflib.get_close_matches(key, given, 1, 0.6):
         return [evidence(bundle, given[name].place, f"gives {name!r}")]

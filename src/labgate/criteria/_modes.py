@@ -35,13 +35,14 @@ class Seen:
 
 def told(seen: list[Seen], good: str, do: str) -> Answers:
     """One failure for each place that is wrong; else a doubt; else a pass."""
-    wrong: dict[tuple[str, tuple[Evidence, ...]], list[Walk]] = {}
+    wrong: dict[tuple[str, Evidence | None], list[Seen]] = {}
     seen = [replace(one, good=None) if one.good is False and one.walk.mended else one for one in seen]
     for one in seen:
         if one.good is False:
-            wrong.setdefault((one.says, one.places), []).append(one.walk)
-    for (says, places), walks in wrong.items():
-        yield failed(f"{says} ({names(walks)})", *places, do=do)
+            wrong.setdefault((one.says, next(iter(one.places), None)), []).append(one)
+    for (says, _), same in wrong.items():
+        places = dict.fromkeys(place for one in same for place in one.places)
+        yield failed(f"{says} ({names([one.walk for one in same])})", *list(places)[:6], do=do)
     doubts = [one for one in seen if one.good is None]
     if doubts and not wrong:
         yield cannot_tell(f"{doubts[0].says} ({names([one.walk for one in doubts])})", *doubts[0].places)

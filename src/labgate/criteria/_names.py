@@ -11,7 +11,10 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
+
+from labgate.bundle.syntax import walked
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 NAMED = ("named_parameters", "state_dict", "named_modules")
@@ -73,7 +76,7 @@ class Loop:
 
 def loops(function: ast.AST) -> Iterator[Loop]:
     """Loops of `function` over the parameters of a model."""
-    for node in ast.walk(function):
+    for node in walked(function):
         if isinstance(node, ast.For):
             found = _loop(node.target, node.iter, node, node)
             if found:
@@ -134,6 +137,15 @@ def rounds(loop: Loop, names: tuple[str, ...], known: dict[str, Any]) -> Iterato
         yield name, round_.met
 
 
+class _Came(Enum):
+    """What a test comes to: UNSURE when it is about the name and more, OTHER when it is not about it."""
+
+    YES = auto()
+    NO = auto()
+    OTHER = auto()
+    UNSURE = auto()
+
+
 class _Round:
     """One name on its way through a loop."""
 
@@ -144,13 +156,13 @@ class _Round:
 
     def meet(self, tree: ast.AST) -> None:
         env = dict(self.env)
-        self.met.extend(Met(node, env, self.sure) for node in ast.walk(tree))
+        self.met.extend(Met(node, env, self.sure) for node in walked(tree))
 
     def comprehension(self, part: ast.comprehension, inside: ast.AST) -> None:
         came = [self.test(test) for test in part.ifs]
-        if False in came:
+        if _Came.NO in came:
             return
-        self.sure = None not in came
+        self.sure = _Came.UNSURE not in came
         parts = (
             [inside.key, inside.value]
             if isinstance(inside, ast.DictComp)
@@ -159,19 +171,21 @@ class _Round:
         for tree in parts:
             self.meet(tree)
 
-    def test(self, test: ast.expr) -> bool | None:
-        """What a test comes to for this name: True when it is about something else, None when both decide."""
-        if not any(
-            isinstance(node, ast.Name) and isinstance(self.env.get(node.id), str) for node in ast.walk(test)
-        ):
-            return True
-        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
-            came = [self.test(part) for part in test.values]
-            return False if False in came else (None if None in came else True)
+    def test(self, test: ast.expr) -> _Came:
+        """What a test comes to for this name."""
+        about = (
+            isinstance(node, ast.Name) and isinstance(self.env.get(node.id), str) for node in walked(test)
+        )
+        if not any(about):
+            return _Came.OTHER
+        if isinstance(test, ast.BoolOp):
+            came = {self.test(part) for part in test.values}
+            settles, idle = (_Came.NO, _Came.YES) if isinstance(test.op, ast.And) else (_Came.YES, _Came.NO)
+            return next((one for one in (settles, _Came.UNSURE, _Came.OTHER) if one in came), idle)
         try:
-            return bool(evaluate(test, self.env))
+            return _Came.YES if evaluate(test, self.env) else _Came.NO
         except UnsureError:
-            return None
+            return _Came.UNSURE
 
     def block(self, body: list[ast.stmt]) -> bool:
         """Whether the block is left by `continue` or the like."""
@@ -192,17 +206,13 @@ class _Round:
 
     def _if(self, node: ast.If) -> bool:
         self.meet(node.test)
-        about_names = any(
-            isinstance(part, ast.Name) and isinstance(self.env.get(part.id), str)
-            for part in ast.walk(node.test)
-        )
-        came = self.test(node.test) if about_names else None
-        if came is not None:
-            return self.block(node.body if came else node.orelse)
+        came = self.test(node.test)
+        if came in (_Came.YES, _Came.NO):
+            return self.block(node.body if came is _Came.YES else node.orelse)
         before = self.sure
-        self.sure = before and not about_names
+        self.sure = before and came is _Came.OTHER
         left = [self.block(node.body), self.block(node.orelse)]
-        self.sure = before and not (about_names and any(left))
+        self.sure = before and not (came is _Came.UNSURE and any(left))
         return all(left)
 
     def _bind(self, target: ast.expr, value: ast.expr) -> None:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.finding import Evidence
 from labgate.flow.events import Call
 
@@ -15,11 +16,11 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 def body(bundle: Bundle, call: Call) -> tuple[str, int, int]:
     """The file and the lines of the objective that `optimize` is handed; ("", 0, 0) when it is not found."""
     for source, node in return_statements(bundle, call):
-        for function in ast.walk(source.tree) if source.tree is not None else ():
-            if isinstance(function, _Function) and any(inner is node for inner in ast.walk(function)):
-                inside = [other for other in ast.walk(function) if isinstance(other, _Function)]
+        for function in walked(source.tree) if source.tree is not None else ():
+            if isinstance(function, _Function) and any(inner is node for inner in walked(function)):
+                inside = [other for other in walked(function) if isinstance(other, _Function)]
                 if not any(
-                    other is not function and any(n is node for n in ast.walk(other)) for other in inside
+                    other is not function and any(n is node for n in walked(other)) for other in inside
                 ):
                     return source.path, function.lineno, function.end_lineno or function.lineno
     return "", 0, 0
@@ -37,11 +38,11 @@ def return_statements(bundle: Bundle, call: Call) -> Iterator[tuple[Source, ast.
             yield source, ast.copy_location(ast.Return(body), body)
     if source is None or source.tree is None or not name:
         return
-    for node in ast.walk(source.tree):
+    for node in walked(source.tree):
         if isinstance(node, _Function) and node.name == name:
-            nested = [inner for part in node.body for inner in ast.walk(part) if isinstance(inner, _Function)]
-            hidden = {id(inner) for function in nested for inner in ast.walk(function)}
-            for inner in ast.walk(node):
+            nested = [inner for part in node.body for inner in walked(part) if isinstance(inner, _Function)]
+            hidden = {id(inner) for function in nested for inner in walked(function)}
+            for inner in walked(node):
                 if isinstance(inner, ast.Return) and id(inner) not in hidden:
                     yield source, inner
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.criteria._names import Loop, UnsureError, constants, loops, rounds
 from labgate.criteria._samples import reached
 from labgate.criteria._training_code import around, defined, functions
@@ -45,7 +46,7 @@ class Held:
 
 def _constantsaround(group: Group) -> dict[str, object]:
     for function in functions(group.source):
-        if any(inner is group.loop.inside for inner in ast.walk(function)):
+        if any(inner is group.loop.inside for inner in walked(function)):
             return constants(function)
     return {}
 
@@ -105,7 +106,7 @@ def _followed(
     if isinstance(node, ast.Name):
         made = [
             part.value
-            for part in ast.walk(scope)
+            for part in walked(scope)
             if isinstance(part, ast.Assign)
             and any(isinstance(target, ast.Name) and target.id == node.id for target in part.targets)
         ]

@@ -29,7 +29,7 @@ HOLE = "\0"
 
 @dataclass(frozen=True)
 class Written:
-    """A file that the evaluation writes. `path` is relative to the bundle, with HOLE for what is not known."""
+    """A file that the evaluation writes. `path` starts at the bundle's root; HOLE is what is not known."""
 
     path: str
     call: Call

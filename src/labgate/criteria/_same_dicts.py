@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from labgate.bundle import Source
+from labgate.bundle.syntax import walked
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -33,7 +35,7 @@ def named_functions(source: Source) -> Iterator[tuple[str, ast.AST]]:
     """Functions of a source by name, and the module itself as ""."""
     assert source.tree is not None
     yield "", source.tree
-    for node in ast.walk(source.tree):
+    for node in walked(source.tree):
         if isinstance(node, _Function):
             yield node.name, node
 
@@ -63,11 +65,34 @@ def keeps_keys(node: ast.DictComp) -> bool:
 
 
 def variable(source: Source, function: str, node: ast.AST | None) -> Variable | None:
+    """The variable that a name or `self.name` is in `function`; the module's where that binds none."""
     if isinstance(node, ast.Name):
-        return source.path, function, node.id
+        local = any(node.id in bound for bound in _bound(source).get(function, ()))
+        return source.path, function if local else "", node.id
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
         return source.path, "self", node.attr
     return None
+
+
+_BOUND: WeakKeyDictionary[Source, dict[str, list[frozenset[str]]]] = WeakKeyDictionary()
+
+
+def _bound(source: Source) -> dict[str, list[frozenset[str]]]:
+    """Names that each function binds, by the function's name."""
+    if source not in _BOUND:
+        found: dict[str, list[frozenset[str]]] = {}
+        for name, tree in named_functions(source):
+            names = {
+                node.arg for node in walked(getattr(tree, "args", ast.Pass())) if isinstance(node, ast.arg)
+            }
+            names |= {
+                node.id
+                for node in own(tree)
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            }
+            found.setdefault(name, []).append(frozenset(names))
+        _BOUND[source] = found
+    return _BOUND[source]
 
 
 def aliases(trees: list[Source]) -> Names:
@@ -111,9 +136,8 @@ def _join(
             given: list[tuple[str, Any]] = list(zip(parameters, node.args, strict=False))
             given += [(keyword.arg or "", keyword.value) for keyword in node.keywords]
             for parameter, argument in given:
-                found = variable(source, function, argument)
-                if found is not None and parameter:
-                    same.same(found, (other_source.path, called.name, parameter))
+                for other in _came_from(source, function, argument, defined) if parameter else ():
+                    same.same(other, (other_source.path, called.name, parameter))
 
 
 def _came_from(

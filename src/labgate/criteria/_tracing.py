@@ -85,7 +85,7 @@ def loops_around(bundle: Bundle, event: Event) -> set[Loop]:
 
 
 def unit_of(bundle: Bundle, place: Place) -> Place:
-    """The statement at `place`, taking the tests of one if-elif chain as one: what it names are alternatives."""
+    """The statement at `place`, the tests of one if-elif chain as one: what it names are alternatives."""
     chosen: ast.AST | None = None
     for node in nodes_at(bundle, place):
         if not isinstance(node, ast.stmt):
@@ -99,7 +99,7 @@ def unit_of(bundle: Bundle, place: Place) -> Place:
 
 
 def chain_of(bundle: Bundle, place: Place) -> Place:
-    """The expression that tries what stands at `place` among others: `a.get(x) or a.get(y)`, `a.get(x, a.get(y))`.
+    """The expression that tries what stands at `place` among others: `a.get(x) or a.get(y)`.
 
     When its value goes to a name, other attempts at that name, in the same function, belong to it as well.
     """

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.criteria._tracing import search_spans
 from labgate.flow import Call, ConfigRead, Entered, Known, Test, Walk
 from labgate.flow.events import Event, Place
@@ -149,7 +150,7 @@ def is_reached(event: Event) -> bool:
 def _backward_near(source: Source, line: int) -> int:
     """The line of `backward()` in the innermost loop around a step, or the step's own."""
     for loop in reversed(_around(source, line)):
-        for node in ast.walk(loop):
+        for node in walked(loop):
             if isinstance(node, ast.Call) and _is(node, "backward"):
                 return node.lineno
     return line
@@ -230,9 +231,9 @@ def _first_value(loop: Loop, branch: ast.If, counter: str) -> int | None:
     """What the counter holds at the branch in the first round; None when it cannot be told."""
     node = loop.node
     if isinstance(node, ast.For) and any(
-        isinstance(t, ast.Name) and t.id == counter for t in ast.walk(node.target)
+        isinstance(t, ast.Name) and t.id == counter for t in walked(node.target)
     ):
-        calls = [c for c in ast.walk(node.iter) if isinstance(c, ast.Call) and _is(c, "enumerate")]
+        calls = [c for c in walked(node.iter) if isinstance(c, ast.Call) and _is(c, "enumerate")]
         if not calls:
             return None
         start = next((keyword.value for keyword in calls[0].keywords if keyword.arg == "start"), None)
@@ -241,7 +242,7 @@ def _first_value(loop: Loop, branch: ast.If, counter: str) -> int | None:
         if start is None:
             return 0
         return int(start.value) if isinstance(start, ast.Constant) and isinstance(start.value, int) else None
-    for part in (p for statement in node.body for p in ast.walk(statement)):
+    for part in (p for statement in node.body for p in walked(statement)):
         counts = isinstance(part, ast.AugAssign) and isinstance(part.op, ast.Add)
         if not counts or not isinstance(part, ast.AugAssign) or _name(part.target) != counter:
             continue

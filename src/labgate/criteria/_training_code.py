@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.contract import Contract
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -21,7 +22,7 @@ def sources_of_training(bundle: Bundle, contract: Contract) -> Iterator[Source]:
 
 def functions(source: Source) -> Iterator[Function]:
     """Every function of a source, methods and inner ones too."""
-    for node in ast.walk(source.tree) if source.tree is not None else ():
+    for node in walked(source.tree) if source.tree is not None else ():
         if isinstance(node, Function):
             yield node
 
@@ -44,6 +45,6 @@ def around(source: Source, node: ast.AST) -> ast.AST:
     """The innermost function that holds `node`, else the module."""
     found: ast.AST = source.tree or ast.Module([], [])
     for function in functions(source):
-        if any(inner is node for inner in ast.walk(function)):
+        if any(inner is node for inner in walked(function)):
             found = function
     return found

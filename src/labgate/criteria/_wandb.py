@@ -44,12 +44,14 @@ class State(StrEnum):
 
 @dataclass
 class Told:
-    """Keys that one walk hands to W&B. `patterns` are names known in part, `unnamed` calls that hide theirs."""
+    """Keys that one walk hands to W&B. `patterns` are known in part, `unnamed` are calls that hide theirs."""
 
     history: dict[str, Event] = field(default_factory=dict)
     summary: dict[str, Event] = field(default_factory=dict)
     patterns: list[Text] = field(default_factory=list)
     unnamed: list[Event] = field(default_factory=list)
+    rows: list[tuple[Call, frozenset[str]]] = field(default_factory=list)
+    """The keys of each call that logs. Calls that say which step they mean may share a row of the history."""
 
     def knows(self, key: str, summary: bool) -> Event | None:
         """Where `key` is given. What is logged lands in the summary, too."""
@@ -85,7 +87,11 @@ def told(walk: Walk) -> Told:
     for event in walk.events:
         if is_log(event):
             assert isinstance(event, Call)
-            _add_keys(event.argument(0, "data"), event, found.history, found)
+            row: dict[str, Event] = {}
+            _add_keys(event.argument(0, "data"), event, row, found)
+            found.rows.append((event, frozenset(row)))
+            for key in row:
+                found.history.setdefault(key, event)
         elif is_summary(event):
             if isinstance(event, Call):
                 _add_keys(event.argument(0), event, found.summary, found)

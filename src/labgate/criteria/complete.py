@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._gaps import Gap, gaps, marks
@@ -229,7 +230,7 @@ def _annotation(source: Source, complaint: Complaint) -> str:
                 continue
             quoted = any(
                 isinstance(part, ast.Constant) and isinstance(part.value, str) and _covers(part, complaint)
-                for part in ast.walk(annotation)
+                for part in walked(annotation)
             )
             return "unread" if quoted or future or not evaluated else "read"
     return ""

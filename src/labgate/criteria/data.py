@@ -249,7 +249,7 @@ def data_set_ids_are_accepted(bundle: Bundle, contract: Contract, flow: Flow, pa
     Good:
         data = load_dataset("stanfordnlp/imdb", cache_dir=".cache")
     """
-    bare: dict[tuple[str, int, str], tuple[Load, Walk]] = {}
+    bare: dict[tuple[str, int, str], tuple[Load, list[Walk]]] = {}
     full: dict[str, Evidence] = {}
     for walk in flow.training:
         for load in loads(walk, contract.cache_folder):
@@ -263,12 +263,12 @@ def data_set_ids_are_accepted(bundle: Bundle, contract: Contract, flow: Flow, pa
             if "/" in load.what:
                 full.setdefault(load.what, evidence(bundle, place, f"loads {load.what}"))
             elif not any(path.startswith(f"{load.what}/") for path in bundle.files):
-                bare.setdefault((place.path, place.line, load.what), (load, walk))
+                bare.setdefault((place.path, place.line, load.what), (load, []))[1].append(walk)
     version = _version(packages, "huggingface_hub")
-    for load, walk in bare.values():
+    for load, walks in bare.values():
         places = [
             evidence(bundle, load.call.place, "asks the Hub for it"),
-            *_told_where(bundle, contract, load, walk),
+            *_told_where(bundle, contract, load, walks),
         ]
         if version is None:
             why = packages.problem or packages.conflict or "it is no requirement"
@@ -299,12 +299,13 @@ def _version(packages: Packages, name: str) -> Version | None:
         return None
 
 
-def _told_where(bundle: Bundle, contract: Contract, load: Load, walk: Walk) -> list[Evidence]:
-    """The line of the run config that the id comes from."""
-    for read in walk.of(ConfigRead):
-        if read.value == Known(load.what) and read.certain:
-            path = f"{contract.run_folder}/{walk.run_id}.yaml"
-            line = bundle.key_line(path, *read.key.split(".")) if path in bundle.files else 0
-            if line:
-                return [bundle.place(path, line, "names it")]
-    return []
+def _told_where(bundle: Bundle, contract: Contract, load: Load, walks: list[Walk]) -> list[Evidence]:
+    """The lines of the run configs that the id comes from."""
+    found: dict[tuple[str, int], Evidence] = {}
+    for walk in walks:
+        path = f"{contract.run_folder}/{walk.run_id}.yaml"
+        for read in walk.of(ConfigRead) if path in bundle.files else ():
+            line = bundle.key_line(path, *read.key.split(".")) if read.value == Known(load.what) else 0
+            if line and read.certain:
+                found[path, line] = bundle.place(path, line, "names it")
+    return list(found.values())[:4]

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
-from labgate.criteria._asked import Part, part_of
-from labgate.criteria._outputs import HOLE, figures, files
+from labgate.criteria import _command_line, _lookups
+from labgate.criteria._outputs import HOLE, paths
 from labgate.criteria._tracing import (
     caller,
     cut,
@@ -18,20 +19,15 @@ from labgate.criteria._tracing import (
     nodes_at,
     parts_of,
     reached,
-    run_ids,
     texts,
 )
-from labgate.criteria._wandb import State, begins, is_init, whole
-from labgate.finding import Answer, Evidence, Impact, cannot_tell, failed, passed, remarked
+from labgate.finding import Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
-from labgate.flow.events import Call, Event, Fault, Place, Put, Started, Use, Walk, evidence
+from labgate.flow.events import Call, Event, Fault, Place, Started, Use, evidence
 from labgate.flow.flow import RESULTS
 from labgate.flow.values import (
     External,
     Known,
-    Text,
-    Value,
-    options,
 )
 
 
@@ -51,13 +47,13 @@ def command_line_is_understood(bundle: Bundle, contract: Contract, flow: Flow) -
         run_ids = json.loads(given["run_ids"])
     """
     walk = evaluation_walk(flow)
-    faults = [fault for fault in walk.of(Fault) if _of_command_line(fault, walk)]
+    faults = [fault for fault in walk.of(Fault) if _command_line.is_about_it(fault, walk)]
     sure = [fault for fault in faults if fault.certain and not fault.guarded]
-    misplaced = _misplaced(walk)
+    misplaced = _command_line.misplaced(walk)
     if sure:
-        yield _refused(bundle, sure[0], misplaced)
+        yield _command_line.refused(bundle, sure[0], misplaced)
         return
-    leaves = _leaves(bundle, walk)
+    leaves = _command_line.leaves(bundle, walk)
     if leaves is not None:
         yield failed(
             "the evaluation ends at the words of its own command",
@@ -77,119 +73,7 @@ def command_line_is_understood(bundle: Bundle, contract: Contract, flow: Flow) -
             f"how the command is taken is not known{': ' + cut(walk) if cut(walk) else ''}", *places
         )
     else:
-        yield from _taken(bundle, contract, walk)
-
-
-def _of_command_line(fault: Fault, walk: Walk) -> bool:
-    """Whether it is the words of the command that the fault is about."""
-    if fault.key in ("argparse", "hydra.main", "hydra.compose"):
-        return True
-    if fault.kind == "JSONDecodeError":
-        return any(fault.key and fault.key in word for word in walk.argv)
-    if "JSON object must be str" in fault.says:
-        return True
-    if fault.key == "raise":
-        return bool(re.search(r"run_?ids|results?_dir|usage|argument|expected", fault.says, re.IGNORECASE))
-    return fault.key in ("run_ids", "results_dir") or "argument type conversion" in fault.says
-
-
-def _refused(bundle: Bundle, fault: Fault, misplaced: Call | None) -> Answer:
-    about = [evidence(bundle, place, label) for place, label in fault.about]
-    if not about:
-        about = _declared(bundle, fault)
-    also = "" if misplaced is None else "; and the results would go to a folder called `results_dir=…`"
-    first = fault.says.strip().splitlines()[0] if fault.says.strip() else fault.kind
-    return failed(
-        f"the contract's command line is refused: {fault.kind}: {first[:200]}{also}",
-        evidence(bundle, fault.place, f"raises {fault.kind}"),
-        *about[:4],
-        do="take `results_dir=…` and `run_ids=[…]` as they stand: split each word at its first `=`, then json.loads",
-    )
-
-
-def _declared(bundle: Bundle, fault: Fault) -> list[Evidence]:
-    """The arguments that the file declares without dashes."""
-    source = bundle.sources.get(fault.place.path)
-    found = []
-    for node in ast.walk(source.tree) if source is not None and source.tree is not None else ():
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Attribute)
-            and node.func.attr == "add_argument"
-        ):
-            first = node.args[0] if node.args else None
-            if isinstance(first, ast.Constant) and not str(first.value).startswith("-"):
-                found.append(bundle.place(fault.place.path, node.lineno, "takes the whole word"))
-    return found
-
-
-def _misplaced(walk: Walk) -> Call | None:
-    for call in walk.of(Call):
-        if call.certain and call.path in ("pathlib.Path", "os.makedirs", "os.path.join"):
-            for argument in call.args[:1]:
-                if any(
-                    isinstance(t, Known) and str(t.value).startswith("results_dir=") for t in texts(argument)
-                ):
-                    found: Call = call
-                    return found
-    return None
-
-
-def _leaves(bundle: Bundle, walk: Walk) -> Call | None:
-    """A sure end of the program before any run is looked up."""
-    calls = [call for call in walk.of(Call) if reached(bundle, call)]
-    if any(call.path.endswith(("Api().run", "Api().runs")) for call in calls):
-        return None
-    for call in calls:
-        if (
-            call.path in ("sys.exit", "builtins.SystemExit", "builtins.exit")
-            and call.certain
-            and not call.guarded
-        ):
-            ends = call.argument(0)
-            if ends is not None and not (isinstance(ends, Known) and ends.value in (0, None)):
-                return call
-    return None
-
-
-def _taken(bundle: Bundle, contract: Contract, walk: Walk) -> Answers:
-    ids = run_ids(walk)
-    looked = [call for call in walk.of(Call) if call.path.endswith("Api().run") and reached(bundle, call)]
-    addresses = {t.value for call in looked for t in texts(call.argument(0, "path")) if isinstance(t, Known)}
-    met = [
-        run_id for run_id in ids if any(str(address).rpartition("/")[2] == run_id for address in addresses)
-    ]
-    parsed = [call for call in walk.of(Call) if call.path.endswith("loads") and _whole_list(call, ids)]
-    place = [evidence(bundle, call.place, "the words become a list here") for call in parsed[:1]]
-    if ids and len(met) == len(ids):
-        place.append(evidence(bundle, looked[0].place, f"looks up {met[0]}"))
-        yield passed(f"the command is taken, and each of its {len(ids)} run ids is looked up", *place)
-    elif parsed:
-        yield passed(f"run_ids is taken as a JSON list of {len(ids)} ids", *place)
-    elif not ids and _reaches_results(bundle, walk):
-        yield passed("the command is taken", _reaches_results(bundle, walk) or Evidence(walk.module))
-    else:
-        where = [evidence(bundle, call.place, "a run is looked up here") for call in looked[:1]]
-        yield cannot_tell("what the command's words become could not be followed", *where)
-
-
-def _whole_list(call: Call, ids: list[str]) -> bool:
-    import json
-
-    given = call.argument(0, "s")
-    if not ids or not isinstance(given, Known) or not isinstance(given.value, str):
-        return False
-    try:
-        return bool(json.loads(given.value) == ids)
-    except ValueError:
-        return False
-
-
-def _reaches_results(bundle: Bundle, walk: Walk) -> Evidence | None:
-    for written in (*files(bundle, walk), *figures(bundle, walk)):
-        if written.path.startswith(f"{RESULTS}/"):
-            return evidence(bundle, written.call.place, f"writes {written.shown}")
-    return None
+        yield from _command_line.taken(bundle, contract, walk)
 
 
 @check("evaluation.main-does-not-call", impact=Impact.BREACHES)
@@ -218,7 +102,7 @@ def main_never_evaluates(bundle: Bundle, contract: Contract, flow: Flow) -> Answ
     for path, line in _spoken(bundle, contract):
         found.setdefault((path, line), (Event(Place(path, line), True, False, ()), "starts the evaluation"))
     if found:
-        places = []
+        places: list[Evidence] = []
         for event, label in found.values():
             place = event.stack[-1] if event.stack else event.place
             if (place.path, place.line) not in [(p.where, p.line) for p in places]:
@@ -244,11 +128,11 @@ def _spoken(bundle: Bundle, contract: Contract) -> Iterator[tuple[str, int]]:
     file = evaluation.replace(".", "/") + ".py"
     for module in (contract.main_module, contract.train_module):
         source = bundle.module(module)
-        for node in ast.walk(source.tree) if source is not None and source.tree is not None else ():
+        for node in walked(source.tree) if source is not None and source.tree is not None else ():
             if not isinstance(node, ast.Call) or not _starts_something(node.func):
                 continue
             words = [
-                w.value for w in ast.walk(node) if isinstance(w, ast.Constant) and isinstance(w.value, str)
+                w.value for w in walked(node) if isinstance(w, ast.Constant) and isinstance(w.value, str)
             ]
             if any(
                 re.search(rf"(^|\s)({re.escape(evaluation)}|{re.escape(file)})(\s|$)", word) for word in words
@@ -278,6 +162,9 @@ def wandb_project_comes_from_the_config(bundle: Bundle, contract: Contract, flow
     walk = evaluation_walk(flow)
     reads = [call for call in walk.of(Call) if _reads(call, contract) and reached(bundle, call)]
     composed = _composed(flow, contract)
+    elsewhere = [
+        (call, path) for call in walk.of(Call) if reached(bundle, call) for path in _other_yaml(call)
+    ]
     looked = [call for call in walk.of(Call) if call.path.endswith(("Api().run", "Api().runs"))]
     looked = [call for call in looked if reached(bundle, call)]
     address = [evidence(bundle, call.place, "the address it is used for") for call in looked[:1]]
@@ -289,6 +176,14 @@ def wandb_project_comes_from_the_config(bundle: Bundle, contract: Contract, flow
         )
     elif composed is not None:
         yield passed(f"the evaluation composes {contract.config_file} with Hydra", composed, *address)
+    elif elsewhere and not cut(walk):
+        call, path = elsewhere[0]
+        yield failed(
+            f"the evaluation takes its W&B settings from {path}",
+            evidence(bundle, call.place, f"reads {path}"),
+            *address,
+            do=f"load {contract.config_file}, in the root of the repository",
+        )
     elif cut(walk) or any(call.path.endswith((".load", ".safe_load", ".compose")) for call in walk.of(Call)):
         yield cannot_tell("whether the evaluation reads config.yaml is not known", *address)
     elif looked:
@@ -311,6 +206,17 @@ def _reads(call: Call, contract: Contract) -> bool:
         ):
             return True
     return False
+
+
+def _other_yaml(call: Call) -> Iterator[str]:
+    """The known paths of YAML files that a call reads."""
+    mode = call.argument(1, "mode") if call.path == "builtins.open" else None
+    if isinstance(mode, Known) and "r" not in str(mode.value):
+        return
+    if call.path.endswith(("OmegaConf.load", "builtins.open", "read_text")):
+        for path in paths(call.argument(0, "file", "file_")):
+            if path.endswith((".yaml", ".yml")) and HOLE not in path:
+                yield path
 
 
 def _composed(flow: Flow, contract: Contract) -> Evidence | None:
@@ -340,7 +246,7 @@ def runs_are_looked_up_in_wandb(bundle: Bundle, contract: Contract, flow: Flow) 
     looked = [call for call in walk.of(Call) if call.path.endswith("Api().run") and reached(bundle, call)]
     listed = [call for call in walk.of(Call) if call.path.endswith("Api().runs") and reached(bundle, call)]
     if not looked and not listed:
-        if cut(walk) or any("wandb" in use.path for use in walk.of(Use)) or _stops_early(walk):
+        if cut(walk) or any("wandb" in use.path for use in walk.of(Use)) or _lookups.stops_early(walk):
             yield cannot_tell("the evaluation was not seen to look up a run")
             return
         source = bundle.module(walk.module)
@@ -351,126 +257,9 @@ def runs_are_looked_up_in_wandb(bundle: Bundle, contract: Contract, flow: Flow) 
         )
         return
     if not looked:
-        yield from _by_listing(bundle, listed)
+        yield from _lookups.by_listing(bundle, listed)
         return
-    yield from _lookups(bundle, contract, flow, looked)
-
-
-def _stops_early(walk: Walk) -> bool:
-    return any(fault.certain and not fault.guarded for fault in walk.of(Fault))
-
-
-def _by_listing(bundle: Bundle, listed: list[Call]) -> Answers:
-    place = evidence(bundle, listed[0].place, "lists runs")
-    filtered = listed[0].argument(1, "filters") is not None
-    if filtered:
-        yield passed("runs are found by a filter on what W&B holds", place)
-    else:
-        yield cannot_tell("runs are taken from the list of all, by a choice that reading cannot know", place)
-
-
-def _lookups(bundle: Bundle, contract: Contract, flow: Flow, looked: list[Call]) -> Answers:
-    place = evidence(bundle, looked[0].place, "looks a run up")
-    found = list(texts(looked[0].argument(0, "path")))
-    short = [t for t in found if isinstance(t, Known) and "/" not in str(t.value)]
-    if short:
-        yield failed(
-            f"a run is looked up as {short[0].value!r}, without entity and project",
-            place,
-            do='look it up as f"{entity}/{project}/{run_id}"',
-        )
-        return
-    trouble = False
-    unsure = ""
-    for walk in whole(flow):
-        inits = [e for e in walk.events if is_init(e) and reached(bundle, e)]
-        inits = [e for e in inits if isinstance(e, Call) and begins(e) is not State.OFF]
-        if not inits or any("WANDB_RUN_ID" in t for e in walk.events for t in _environment(e)):
-            unsure = unsure or "the training was not seen to start a W&B run"
-            continue
-        wanted = [t for call in looked for t in texts(call.argument(0, "path")) if _is_for(t, walk.run_id)]
-        for answer in _same_address(bundle, walk, inits[-1], looked, wanted):
-            trouble = True
-            yield answer
-            break
-        if trouble:
-            break
-    if trouble:
-        return
-    if unsure or not any(isinstance(t, Known) or (t.parts and isinstance(t.parts[0], str)) for t in found):
-        yield cannot_tell(unsure or "by which address a run is looked up is not known", place)
-        return
-    init = next(e for walk in whole(flow) for e in walk.events if is_init(e))
-    shown = str(found[0].value) if isinstance(found[0], Known) else str(found[0])
-    yield passed(
-        f"runs are looked up as {shown}", place, evidence(bundle, init.place, "started under that id")
-    )
-
-
-def _environment(event: Event) -> Iterator[str]:
-    if isinstance(event, Put) and event.path == "os.environ" and isinstance(event.key, Known):
-        yield str(event.key.value)
-
-
-def _is_for(text: Known | Text, run_id: str) -> bool:
-    if isinstance(text, Known):
-        return str(text.value).rpartition("/")[2] == run_id
-    return bool(run_id) and (text.parts[-1] is None or run_id.endswith(str(text.parts[-1])))
-
-
-def _same_address(
-    bundle: Bundle, walk: Walk, init: Event, looked: list[Call], wanted: list[Known | Text]
-) -> Iterator[Answer]:
-    """What keeps the evaluation from finding the run that this walk starts."""
-    assert isinstance(init, Call)
-    if init.spread or "settings" in init.kwargs:
-        return
-    by = evidence(bundle, looked[0].place, "looks it up by id")
-    started = evidence(bundle, init.place, "starts the run")
-    given = init.argument(None, "id")
-    known = [o for o in options(given)] if given is not None else []
-    if given is None or known == [Known(None)]:
-        named = init.argument(None, "name")
-        has_name = (
-            any(isinstance(o, Known) and o.value == walk.run_id for o in options(named)) if named else False
-        )
-        label = "has a name, and an id that W&B makes up" if has_name else "has an id that W&B makes up"
-        yield failed(
-            "the evaluation looks runs up by an id that the training never gives them",
-            evidence(bundle, init.place, label),
-            by,
-            do="hand wandb.init(id=…) the run id",
-            impact=Impact.BLOCKS,
-        )
-        return
-    ids = [o.value for o in known if isinstance(o, Known)]
-    if len(ids) == len(known) and walk.run_id and walk.run_id not in [str(i) for i in ids]:
-        yield failed(
-            f"the training starts the run as {ids[0]!r}, and the evaluation looks up {walk.run_id!r}",
-            started,
-            by,
-            do="hand wandb.init(id=…) the run id as the command gives it",
-            impact=Impact.BLOCKS,
-        )
-        return
-    for position, name in ((1, "project"), (0, "entity")):
-        value = init.argument(None, name)
-        if not isinstance(value, Known) or not isinstance(value.value, str):
-            continue
-        asked = {
-            str(t.value).split("/")[position]
-            for t in wanted
-            if isinstance(t, Known) and str(t.value).count("/") == 2
-        }
-        if asked and value.value not in asked:
-            yield failed(
-                f"the training logs to {name} {value.value!r}, and the evaluation asks {sorted(asked)[0]!r}",
-                started,
-                by,
-                do=f"take the {name} from config.yaml in both",
-                impact=Impact.BLOCKS,
-            )
-            return
+    yield from _lookups.lookups(bundle, contract, flow, looked)
 
 
 @check("evaluation.api-retrieves", impact=Impact.BREACHES)
@@ -495,7 +284,7 @@ def retrieved_data_can_be_written(bundle: Bundle, flow: Flow) -> Answers:
         if "default" in call.kwargs or "cls" in call.kwargs or not call.args:
             continue
         for part in parts_of(call.args[0]):
-            what = _cannot_be_written(part)
+            what = _lookups.cannot_be_written(part)
             made = part.call.place if isinstance(part, External) and part.call is not None else call.place
             if what and (made, call.place) not in told_of and not call.guarded:
                 told_of.add((made, call.place))
@@ -505,7 +294,7 @@ def retrieved_data_can_be_written(bundle: Bundle, flow: Flow) -> Answers:
                     *([evidence(bundle, made, "not plain data")] if made != call.place else []),
                     evidence(bundle, call.place, "raises TypeError: not JSON serializable"),
                     *caller(bundle, call),
-                    do=_INSTEAD.get(what, "turn it into plain lists and dicts first"),
+                    do=_lookups.INSTEAD.get(what, "turn it into plain lists and dicts first"),
                     impact=Impact.BLOCKS,
                 )
     if bad:
@@ -549,40 +338,6 @@ def retrieved_data_can_be_written(bundle: Bundle, flow: Flow) -> Answers:
         )
     else:
         yield passed("history, summary and config are fetched as plain data", *places)
-
-
-def _attributes(bundle: Bundle, walk: Walk) -> set[str]:
-    """Every attribute that the evaluation's code names."""
-    source = bundle.module(walk.module)
-    nodes = ast.walk(source.tree) if source is not None and source.tree is not None else ()
-    return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-
-
-_INSTEAD = {
-    "W&B's summary object": "take run.summary._json_dict",
-    "a data frame": "write history.to_dict(orient='records')",
-}
-
-
-def _cannot_be_written(value: Value) -> str:
-    """What of W&B's own, or of pandas', the value is; empty when it is none of them."""
-    if not isinstance(value, External):
-        return ""
-    while (
-        value.path in ("builtins.dict()", "copy.copy()", "copy.deepcopy()")
-        and value.call is not None
-        and value.call.args
-    ):
-        inner = value.call.args[0]
-        if not isinstance(inner, External):
-            return ""
-        value = inner
-    if value.path.endswith(("run().summary", "runs()[].summary")):
-        return "W&B's summary object"
-    if part_of(value) is Part.HISTORY and value.path.endswith((".history()", ".dropna()", ".copy()")):
-        pandas = value.call.argument(None, "pandas") if value.call is not None else None
-        return "" if isinstance(pandas, Known) and pandas.value is False else "a data frame"
-    return ""
 
 
 @check("evaluation.not-in-trial", impact=Impact.BREACHES)

@@ -32,7 +32,9 @@ def _drawn(
     below = [f for f in every if f.path.startswith(f"{RESULTS}/")]
     compared = [f for f in below if f.lies_in(together)]
     compared += [f for f in below if f.lies_in(together) is None and f.name.startswith("comparison_")]
-    single = [f for f in below if f not in compared and any(f.lies_in(folder) is not False for folder in folders)]
+    single = [
+        f for f in below if f not in compared and any(f.lies_in(folder) is not False for folder in folders)
+    ]
     return walk, every, single, compared
 
 
@@ -123,7 +125,7 @@ def _named(
     if not drawn:
         yield cannot_tell(f"no figure was seen whose name could be {template}")
         return
-    wrong = {}
+    wrong: dict[tuple[str, int, str], Written] = {}
     unsure = []
     for figure in drawn:
         came = _well_named(figure.name, starts)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._gaps import is_idle
@@ -159,7 +160,7 @@ def _never_starts(bundle: Bundle, path: str) -> Evidence | None:
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
     quiet = (*definitions, ast.Assign, ast.AnnAssign)
     for statement in source.tree.body:
-        if not isinstance(statement, quiet) and any(isinstance(p, ast.Call) for p in ast.walk(statement)):
+        if not isinstance(statement, quiet) and any(isinstance(p, ast.Call) for p in walked(statement)):
             return None
     return bundle.place(path, source.tree.body[-1].lineno, "the last statement, and only a definition")
 
@@ -254,7 +255,7 @@ def imports_that_no_run_reaches_are_met(bundle: Bundle, flow: Flow) -> Answers:
         (fault.place.path, fault.place.line)
         for walk in flow.walks
         for fault in walk.of(Fault)
-        if fault.kind in ("ImportError", "ModuleNotFoundError")
+        if fault.kind in ("ImportError", "ModuleNotFoundError") and fault.certain
     }
     broken: dict[tuple[str, int, str], Answer] = {}
     fine: list[Evidence] = []
@@ -298,7 +299,7 @@ def _unreached(
 
 def _is_tried(source: Source, wanted: ast.AST) -> bool:
     return any(
-        wanted in ast.walk(statement)
+        wanted in walked(statement)
         for node in source.nodes
         if isinstance(node, ast.Try) and node.handlers
         for statement in node.body

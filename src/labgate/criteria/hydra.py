@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.compose import ApiCall, Composed, Composition, Compositions, HydraMain
 from labgate.contract import Contract
@@ -112,7 +113,7 @@ def _mentions(tree: ast.Module, path: str) -> bool:
     """Whether a module's code names another module, in an import or on a child's command line."""
     stem = path.removesuffix(".py").replace("/", ".")
     last = stem.rpartition(".")[2]
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] == last:
             return True
         if isinstance(node, ast.Import | ast.ImportFrom) and any(
@@ -245,8 +246,8 @@ def _loaders(bundle: Bundle, contract: Contract) -> Iterator[Evidence]:
     for source in bundle.sources.values():
         if source.tree is None or source.module == contract.evaluate_module:
             continue
-        docstrings = {id(node.value) for node in ast.walk(source.tree) if isinstance(node, ast.Expr)}
-        for node in ast.walk(source.tree):
+        docstrings = {id(node.value) for node in walked(source.tree) if isinstance(node, ast.Expr)}
+        for node in walked(source.tree):
             if (
                 isinstance(node, ast.Constant)
                 and isinstance(node.value, str)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._samples import reached, splits
@@ -55,7 +56,7 @@ _LOADS = re.compile(
 
 def _definition(source: Source, name: str) -> _Definition | None:
     assert source.tree is not None
-    for node in ast.walk(source.tree):
+    for node in walked(source.tree):
         if isinstance(node, _Definition) and node.name == name:
             return node
     return None
@@ -64,7 +65,7 @@ def _definition(source: Source, name: str) -> _Definition | None:
 def _inventions(source: Source, body: list[ast.stmt], depth: int = 3) -> Iterator[ast.Call]:
     """Calls that make up numbers, here or in what is called from here in the same file."""
     for statement in body:
-        for node in ast.walk(statement):
+        for node in walked(statement):
             if not isinstance(node, ast.Call):
                 continue
             if _RANDOM.match(ast.unparse(node.func)):
@@ -89,7 +90,7 @@ def _always_leaves(body: list[ast.stmt]) -> bool:
 
 def _loads(body: list[ast.stmt]) -> Iterator[ast.Call]:
     for statement in body:
-        for node in ast.walk(statement):
+        for node in walked(statement):
             if isinstance(node, ast.Call) and _LOADS.match(called(node)):
                 yield node
 
@@ -158,7 +159,7 @@ def _fallbacks(source: Source, node: ast.Try, function: ast.AST) -> Iterator[tup
     flags = {
         target.id
         for statement in node.body
-        for part in ast.walk(statement)
+        for part in walked(statement)
         if isinstance(part, ast.Assign)
         for target in part.targets
         if isinstance(target, ast.Name)
@@ -173,7 +174,7 @@ def _fallbacks(source: Source, node: ast.Try, function: ast.AST) -> Iterator[tup
             yield handler.lineno, made
             return
     if any(not _always_leaves(handler.body) for handler in node.handlers):
-        for statement in ast.walk(function):
+        for statement in walked(function):
             later = isinstance(statement, ast.If) and statement.lineno > (node.end_lineno or node.lineno)
             if later and isinstance(statement, ast.If) and _asks_for_failure(statement.test, flags):
                 made = next(_inventions(source, statement.body), None)
@@ -185,7 +186,7 @@ def _fallbacks(source: Source, node: ast.Try, function: ast.AST) -> Iterator[tup
 def _feeds(source: Source, body: list[ast.stmt]) -> bool:
     """Whether what a handler makes is kept: assigned, handed back or added. A random pause is not."""
     for statement in body:
-        for node in ast.walk(statement):
+        for node in walked(statement):
             value = getattr(node, "value", None)
             if (
                 isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Return)

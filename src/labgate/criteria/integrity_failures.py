@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._training_code import called, defined, sources_of_training
@@ -50,7 +51,7 @@ def a_failed_training_ends_the_run(bundle: Bundle, contract: Contract, flow: Flo
             do="pass check=True",
         )
     for source in sources_of_training(bundle, contract):
-        for node in ast.walk(source.tree) if source.tree is not None else ():
+        for node in walked(source.tree) if source.tree is not None else ():
             if not isinstance(node, ast.Try):
                 continue
             trains = next(_trains(bundle, source, node.body), None)
@@ -93,16 +94,16 @@ def _ignored(bundle: Bundle, call: Call) -> bool:
     source = bundle.sources.get(call.place.path)
     if source is None or source.tree is None:
         return False
-    for function in ast.walk(source.tree):
+    for function in walked(source.tree):
         if isinstance(function, _Function | ast.Module):
-            for node in ast.walk(function):
+            for node in walked(function):
                 if (
                     isinstance(node, ast.Assign)
                     and node.value is call.node
                     and isinstance(node.targets[0], ast.Name)
                 ):
                     name = node.targets[0].id
-                    uses = sum(isinstance(n, ast.Name) and n.id == name for n in ast.walk(source.tree))
+                    uses = sum(isinstance(n, ast.Name) and n.id == name for n in walked(source.tree))
                     return uses == 1
     return False
 
@@ -111,13 +112,13 @@ def _is_statement(bundle: Bundle, call: Call) -> bool:
     source = bundle.sources.get(call.place.path)
     if source is None or source.tree is None or call.node is None:
         return False
-    return any(isinstance(node, ast.Expr) and node.value is call.node for node in ast.walk(source.tree))
+    return any(isinstance(node, ast.Expr) and node.value is call.node for node in walked(source.tree))
 
 
 def _trains(bundle: Bundle, source: Source, body: list[ast.stmt], depth: int = 3) -> Iterator[ast.Call]:
     """Calls in a block that train: a backward pass, or a function that makes one."""
     for statement in body:
-        for node in ast.walk(statement):
+        for node in walked(statement):
             if not isinstance(node, ast.Call):
                 continue
             name = called(node)
@@ -145,7 +146,7 @@ def _broad(handler: ast.ExceptHandler) -> bool:
 def _hands_on(handler: ast.ExceptHandler) -> bool:
     """Whether a handler may raise or end the process: then somebody sees it."""
     for statement in handler.body:
-        for node in ast.walk(statement):
+        for node in walked(statement):
             if isinstance(node, ast.Raise):
                 return True
             if isinstance(node, ast.Call) and called(node) in ("exit", "_exit", "abort", "Exit"):
@@ -172,7 +173,7 @@ def exceptions_are_not_passed_over(bundle: Bundle, contract: Contract) -> Answer
     """
     found: list[Evidence] = []
     for source in sources_of_training(bundle, contract):
-        for node in ast.walk(source.tree) if source.tree is not None else ():
+        for node in walked(source.tree) if source.tree is not None else ():
             if isinstance(node, ast.Try) and not _is_cleanup(node.body):
                 for handler in node.handlers:
                     silent = all(isinstance(part, ast.Pass | ast.Continue) for part in handler.body)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._names import Loop, UnsureError, constants, loops, parameter_names, rounds
@@ -36,7 +37,7 @@ def _runs(visited: set[tuple[str, int]], source: Source, node: ast.AST) -> bool:
 
 def _calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
     """Calls of methods or functions of these names."""
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name in names:
@@ -46,9 +47,9 @@ def _calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
 def _gradient_reads(tree: ast.AST, parameter: str = "") -> Iterator[ast.Attribute]:
     """Where the value of `parameter.grad` is used; asking whether there is one uses nothing of it."""
     idle: set[int] = set()
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, ast.Assert):
-            idle.update(id(inner) for inner in ast.walk(node))
+            idle.update(id(inner) for inner in walked(node))
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
             idle.add(id(node.left))
         elif isinstance(node, ast.Attribute) and node.attr in (
@@ -58,10 +59,10 @@ def _gradient_reads(tree: ast.AST, parameter: str = "") -> Iterator[ast.Attribut
             "dtype",
             "shape",
         ):
-            idle.update(id(inner) for inner in ast.walk(node.value))
+            idle.update(id(inner) for inner in walked(node.value))
         elif isinstance(node, ast.If | ast.IfExp):
-            idle.update(id(inner) for inner in ast.walk(node.test))
-    for node in ast.walk(tree):
+            idle.update(id(inner) for inner in walked(node.test))
+    for node in walked(tree):
         if isinstance(node, ast.Attribute) and node.attr == "grad" and isinstance(node.ctx, ast.Load):
             holder = node.value
             if id(node) in idle or (
@@ -80,7 +81,7 @@ def _clears(tree: ast.AST) -> Iterator[ast.AST]:
         holder = call.func.value if isinstance(call.func, ast.Attribute) else call.func
         if "opt" not in ast.unparse(holder).lower():
             yield call
-    for node in ast.walk(tree):
+    for node in walked(tree):
         if isinstance(node, ast.Assign):
             if any(isinstance(part, ast.Attribute) and part.attr == "grad" for part in node.targets):
                 yield node
@@ -173,13 +174,15 @@ def _stale(
     for optimizer in held:
         inside |= optimizer.holds(names)
     requiring, forced = _requiring(bundle, trees, names)
-    outside = [name for name in names if name not in inside and name in requiring]
+    outside = tuple(name for name in names if name not in inside)
     stale: list[Evidence] = []
+    doubtful = False
     for source, loop, read in reads:
         assert source.tree is not None
-        known = constants(source.tree)
-        for _, met in rounds(loop, tuple(outside), known):
-            if any(one.node is read and one.sure for one in met):
+        for name, met in rounds(loop, outside, constants(source.tree)):
+            sure = [one.sure for one in met if one.node is read]
+            doubtful = doubtful or bool(sure)
+            if any(sure) and name in requiring:
                 stale.append(
                     bundle.place(source.path, read.lineno, "reads the gradient of weights outside it")
                 )
@@ -200,7 +203,7 @@ def _stale(
             *held[0].places,
             do="call model.zero_grad() instead of optimizer.zero_grad()",
         )
-    elif stale or outside:
+    elif doubtful:
         yield cannot_tell(
             "weights outside the optimizer may have gradients that nothing clears", *where[:1], *groups[:1]
         )
@@ -352,7 +355,7 @@ def _uses_between(
         if between(call) and call.lineno not in met:
             met.add(call.lineno)
             yield call.lineno, "clips by their size"
-    for node in ast.walk(function):
+    for node in walked(function):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and between(node):
             found = defined(bundle, source, node.func.id)
             if found is not None and node.lineno not in met and _reads_inside(found[1]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from packaging.version import InvalidVersion, Version
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._names import Loop, UnsureError, constants, evaluate, loops, parameter_names, rounds
@@ -153,14 +154,12 @@ def _lookups(source: Source) -> Iterator[_Lookup]:
         for loop in loops(function):
             if not loop.name or not _insideown(function, loop):
                 continue
-            for node in ast.walk(loop.inside):
+            for node in walked(loop.inside):
                 if isinstance(node, ast.Call) and _is_get(node) and _made_from(node.args[0], loop):
                     assert isinstance(node.func, ast.Attribute)
-                    holder = node.func.value
-                    if isinstance(holder, ast.Name):
-                        yield _Lookup(source, loop, node, (source.path, name, holder.id))
-                    elif isinstance(holder, ast.Attribute):
-                        yield _Lookup(source, loop, node, (source.path, "self", holder.attr))
+                    holder = variable(source, name, node.func.value)
+                    if holder is not None:
+                        yield _Lookup(source, loop, node, holder)
 
 
 def _insideown(function: ast.AST, loop: Loop) -> bool:
@@ -180,12 +179,12 @@ def _is_get(node: ast.Call) -> bool:
 def _made_from(key: ast.expr, loop: Loop) -> bool:
     """Whether a key is the loop's name, or a variable that the loop makes from it."""
     made = {loop.name}
-    for node in ast.walk(loop.inside):
+    for node in walked(loop.inside):
         if isinstance(node, ast.Assign) and any(
-            isinstance(part, ast.Name) and part.id in made for part in ast.walk(node.value)
+            isinstance(part, ast.Name) and part.id in made for part in walked(node.value)
         ):
             made |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return any(isinstance(part, ast.Name) and part.id in made for part in ast.walk(key))
+    return any(isinstance(part, ast.Name) and part.id in made for part in walked(key))
 
 
 def _asked(lookup: _Lookup, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -251,7 +250,7 @@ def _gather(
         loop = next((loop for loop in named if loop.inside is key), None)
         key = key.key
     else:
-        loop = next((loop for loop in named if any(inner is node for inner in ast.walk(loop.inside))), None)
+        loop = next((loop for loop in named if any(inner is node for inner in walked(loop.inside))), None)
     if loop is None or not loop.name:
         found.unsure = True
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 from labgate.bundle import BrokenFileError, Bundle
 from labgate.bundle.promise import role_of
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.compose import Compositions
 from labgate.contract import Contract
@@ -252,7 +253,7 @@ def _method_tests(bundle: Bundle, walk: Walk, values: Mapping[str, Mapping[str, 
         if spot not in reads or spot in met or test.came is not False:
             continue
         words = [
-            n.value for n in ast.walk(test.node) if isinstance(n, ast.Constant) and isinstance(n.value, str)
+            n.value for n in walked(test.node) if isinstance(n, ast.Constant) and isinstance(n.value, str)
         ]
         if words and not names & set(words):
             met.add(spot)

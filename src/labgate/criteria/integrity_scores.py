@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._samples import reached
 from labgate.criteria._scores import SAME, SCORES, root
 from labgate.finding import Evidence, Impact, failed, passed
 from labgate.flow import Flow
-from labgate.flow.events import Call, evidence
+from labgate.flow.events import Call, Put, Walk, evidence
 from labgate.flow.values import External, Known, OneOf, Seq, Unknown, Value
 
 _TRUTH = re.compile(r"(^|_)(y_?true|trues?|labels?|targets?|golds?|references?|truths?)($|_)", re.IGNORECASE)
@@ -47,7 +48,7 @@ def predictions_are_compared_with_labels(bundle: Bundle, contract: Contract, flo
             right = call.argument(1, "y_pred", "predictions")
             if left is None or right is None:
                 continue
-            if _identical(left, right):
+            if _identical(left, right) and not _written(walk, left, right):
                 wrong.add((call.place.path, call.place.line))
                 yield failed(
                     f"{call.path.rpartition('.')[2]} compares a value with itself",
@@ -81,6 +82,12 @@ def _identical(left: Value, right: Value) -> bool:
     return isinstance(one, External) and one == other and (one is other or not one.path.endswith("[]"))
 
 
+def _written(walk: Walk, *values: Value) -> bool:
+    """Whether items of one of the values were set since it was copied."""
+    puts: Iterator[Put] = walk.of(Put)
+    return any(put.of == value for put in puts for value in values)
+
+
 def _copies(bundle: Bundle, path: str) -> list[Evidence]:
     source = bundle.sources.get(path)
     if source is None or source.tree is None:
@@ -91,10 +98,10 @@ def _copies(bundle: Bundle, path: str) -> list[Evidence]:
 def _labels_from_predictions(source: Source) -> Iterator[tuple[ast.AST, ast.Assign, tuple[str, str]]]:
     """`labels = predictions.copy()`, left as it is until the two are compared."""
     assert source.tree is not None
-    for function in ast.walk(source.tree):
+    for function in walked(source.tree):
         if not isinstance(function, ast.FunctionDef):
             continue
-        for node in ast.walk(function):
+        for node in walked(function):
             if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
                 continue
             label, guess = node.targets[0].id, _copied(node.value)
@@ -129,7 +136,7 @@ def _copied(node: ast.expr) -> str:
 
 def _changed(function: ast.AST, name: str, after: int) -> bool:
     """Whether a name is bound or written to again."""
-    for node in ast.walk(function):
+    for node in walked(function):
         if (
             isinstance(node, ast.Name)
             and node.id == name
@@ -154,9 +161,9 @@ def _changed(function: ast.AST, name: str, after: int) -> bool:
 
 def _compared(function: ast.AST, *names: str) -> Iterator[int]:
     """Lines on which a call, or a comparison, takes both names."""
-    for node in ast.walk(function):
+    for node in walked(function):
         if isinstance(node, ast.Call | ast.Compare):
             parts = node.args if isinstance(node, ast.Call) else [node.left, *node.comparators]
-            inside = [{n.id for n in ast.walk(part) if isinstance(n, ast.Name)} for part in parts]
+            inside = [{n.id for n in walked(part) if isinstance(n, ast.Name)} for part in parts]
             if all(any(name in found for found in inside) for name in names):
                 yield node.lineno

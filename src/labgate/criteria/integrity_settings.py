@@ -42,7 +42,8 @@ def settings_with_a_default_are_found(
                 read.add(event.key)
     found = False
     for key, events in asked.items():
-        if key in read or any(event.present is None or not event.certain for event, _ in events):
+        settled = all(event.present is False for event, _ in events)
+        if key in read or not settled or not any(event.certain for event, _ in events):
             continue
         meant = _meant(compositions, key, read, contract.run_key)
         if meant is None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._samples import reached
@@ -153,12 +154,12 @@ def _stand_ins(bundle: Bundle, contract: Contract) -> Iterator[tuple[int, tuple[
         return
     indices = {
         name.id
-        for node in ast.walk(source.tree)
+        for node in walked(source.tree)
         if isinstance(node, ast.Subscript)
-        for name in ast.walk(node.slice)
+        for name in walked(node.slice)
         if isinstance(name, ast.Name)
     }
-    for node in ast.walk(source.tree):
+    for node in walked(source.tree):
         if not isinstance(node, ast.If | ast.Try):
             continue
         branches = [node.body, node.orelse]

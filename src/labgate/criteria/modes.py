@@ -299,7 +299,7 @@ def the_search_trains_what_it_judges(bundle: Bundle, contract: Contract, flow: F
         cut = [limit for limit in cut if (limit.test.place, limit.batches) not in free]
         if switched:
             place = evidence(bundle, switched[0].place, f"puts the search into mode {value_of(switched[0])}")
-        elif cut and search.steps and search.steps[0].certain:
+        elif cut and cut[0].test.certain:
             place = evidence(
                 bundle, cut[0].test.place, f"ends the search's training after {cut[0].batches} batches"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -156,14 +157,22 @@ APART = ("name", "version", "requires-python", "dependencies", "optional-depende
 """Keys that have an answer of their own."""
 
 
-def _violations(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(key under `project`, what is wrong), one for each key."""
+@cache
+def _validator() -> Any:
+    """The standard's schema, compiled once in a process."""
     os.environ.setdefault("VALIDATE_PYPROJECT_NO_NETWORK", "1")
     # Half as slow to import as all the rest of reading, so not before it is wanted.
-    from validate_pyproject import api, errors
+    from validate_pyproject import api
+
+    return api.Validator(plugins=[])
+
+
+def _violations(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key under `project`, what is wrong), one for each key."""
+    from validate_pyproject import errors
 
     project = {key: value for key, value in document["project"].items() if key not in APART}
-    validate = api.Validator(plugins=[])
+    validate = _validator()
     for _ in range(20):
         try:
             validate({"project": {"name": "a", "version": "1", **project}})

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
+from labgate.criteria._training import Course
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Call, ConfigRead, External, Flow, Known, Value, Walk, options
 from labgate.flow.events import Event, Put, evidence
@@ -230,7 +232,7 @@ def _thaws(event: Call | Put) -> bool:
     if "peft.get_peft_model()" not in path:
         return False
     if isinstance(event, Put):
-        every = re.search(r"get_peft_model\(\)(\.\w+)*\.(named_)?parameters\(\)(\[\])+\.requires_grad$", path)
+        every = re.search(r"get_peft_model\(\)(\.(base_model|model|module))*\.(named_)?parameters\(\)(\[\])+\.requires_grad$", path)
         return bool(every) and event.attribute and event.value == Known(True)
     tail = path.rpartition(".")[2]
     if tail == "requires_grad_":
@@ -301,7 +303,7 @@ def _ungraded(source: Source) -> Iterator[tuple[str, int]]:
     for node in source.nodes:
         if not isinstance(node, ast.With) or not any(_is_no_grad(item.context_expr) for item in node.items):
             continue
-        inside = [part for statement in node.body for part in ast.walk(statement)]
+        inside = [part for statement in node.body for part in walked(statement)]
         if any(
             isinstance(p, ast.Attribute) and p.attr in ("enable_grad", "set_grad_enabled") for p in inside
         ):
@@ -398,7 +400,7 @@ def the_model_is_told_when_it_is_measured(bundle: Bundle, flow: Flow) -> Answers
         and not node.args
         and node.func.attr == "eval"
     ]
-    trains = [e for walk in flow.training for e in walk.of(Call) if e.path.endswith(".backward")]
+    trains = any(Course(bundle, walk).final.steps for walk in flow.training)
     if scored and trains and not told:
         yield remarked(
             "the model is scored without eval()", *scored[:2], do="call model.eval() before scoring"

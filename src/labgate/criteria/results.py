@@ -1,4 +1,4 @@
-"""Criterion 8, results: the metrics that the evaluation writes, per run and for all, and what it makes of them."""
+"""Criterion 8, results: the numbers that the evaluation writes, per run and for all runs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._arithmetic import comparisons
-from labgate.criteria._asked import Part, part_of, questions
+from labgate.criteria._asked import Asked, Part, part_of, questions
 from labgate.criteria._metric_names import family, recorded_as
 from labgate.criteria._outputs import TABLE_WRITERS, Written, comparison_folder, figures, files, run_folder
 from labgate.criteria._tracing import caller, cut, evaluation_walk, parts_of, reached, run_ids
 from labgate.criteria._wandb import told, whole
-from labgate.finding import Impact, cannot_tell, failed, passed
+from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
 from labgate.flow import Flow
 from labgate.flow.events import Call, Use, Walk, evidence
 from labgate.flow.flow import RESULTS
@@ -212,7 +213,7 @@ def derived_metrics_are_computed(bundle: Bundle, flow: Flow) -> Answers:
         )
 
 
-def _last_json(bundle: Bundle, flow: Flow, walk: Walk) -> list:
+def _last_json(bundle: Bundle, flow: Flow, walk: Walk) -> list[Evidence]:
     folder = comparison_folder(flow.contract)
     written = [w for w in files(bundle, walk) if w.lies_in(folder) is not False and w.path.endswith(".json")]
     chosen = next((w for w in written if "aggregat" in w.path), written[-1] if written else None)
@@ -295,7 +296,7 @@ def differences_are_tested(bundle: Bundle, flow: Flow) -> Answers:
     yield failed(
         "no difference is put to a statistical test",
         *(places or ([bundle.place(source.path, 0, "calls no test")] if source is not None else [])),
-        do="compare per-example results of proposed and baseline with scipy.stats, and write the p-values down",
+        do="compare per-example results with scipy.stats, and write the p-values down",
     )
 
 
@@ -418,8 +419,8 @@ def promised_metrics_are_compared(bundle: Bundle, flow: Flow) -> Answers:
         )
 
 
-def _first_asked(asked: list) -> list:
-    found = {}
+def _first_asked(asked: list[Asked]) -> list[Asked]:
+    found: dict[tuple[str, int], Asked] = {}
     for item in asked:
         found.setdefault((item.event.place.path, item.event.place.line), item)
     return list(found.values())[:4]
@@ -431,11 +432,11 @@ def _strings(bundle: Bundle, walk: Walk) -> Iterator[str]:
         assert source.tree is not None
         docs = {
             id(node.body[0].value)
-            for node in ast.walk(source.tree)
+            for node in walked(source.tree)
             if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
             and node.body
             and isinstance(node.body[0], ast.Expr)
         }
-        for node in ast.walk(source.tree):
+        for node in walked(source.tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
                 yield node.value

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from labgate.bundle import BrokenFileError, Bundle
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.compose import Compositions, Request
 from labgate.contract import Contract
@@ -246,7 +247,7 @@ def every_resolver_is_registered(bundle: Bundle, contract: Contract, composition
 
 def _resolvers(tree: ast.Module | None) -> Iterator[str | None]:
     """The names under which a module registers resolvers; None for one that reading cannot tell."""
-    for node in ast.walk(tree) if tree else ():
+    for node in walked(tree) if tree else ():
         match node:
             case ast.Call(func=ast.Attribute(attr="register_new_resolver" | "register_resolver")):
                 given = [*node.args, *(keyword.value for keyword in node.keywords)]

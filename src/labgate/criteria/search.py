@@ -146,7 +146,7 @@ def what_is_searched_takes_effect(flow: Flow, contract: Contract, compositions: 
                 continue
             written += 1
             if (
-                not (write.new or write.key in lost)
+                not (write.new or any(write.key in keys for keys in lost.values()))
                 or not write.certain
                 or (write.place.path, write.place.line) in refused
             ):

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._differences import differences, spans, tail
@@ -227,7 +228,7 @@ def _waiting(walk: Walk, training: Training, most: int) -> Iterator[tuple[Test, 
     for test in walk.of(Test):
         if test.came is True or not training.inside(test) or (test.place.path, test.place.line) not in lines:
             continue
-        for part in ast.walk(test.node):
+        for part in walked(test.node):
             if not isinstance(part, ast.Compare) or not isinstance(part.ops[0], ast.GtE | ast.Gt):
                 continue
             if not isinstance(part.left, ast.Name) or "step" not in part.left.id.lower():

@@ -10,6 +10,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
+from labgate.bundle.syntax import walked
 from labgate.flow import config
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Ask, Call, ConfigRead, Entered, How, Use
@@ -1241,7 +1242,7 @@ def bind(func: Function, instance: Value) -> Function:
 
 def assigned(cls: Class, name: str) -> bool:
     """Whether any method of the class (or of its bases in the bundle) sets `self.name`, or it is dynamic."""
-    for node in ast.walk(cls.node):
+    for node in walked(cls.node):
         if isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store):
             return True
         if isinstance(node, ast.FunctionDef) and node.name in ("__getattr__", "__getattribute__"):

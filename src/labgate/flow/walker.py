@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from labgate.bundle.syntax import walked
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Call, ConfigWrite, Fault, Put, Started, Test, Use, Walk
 from labgate.flow.expressions import LONGEST, Expressions, bind, hashable
@@ -155,9 +156,9 @@ class Walker(Expressions):
 
     # -- blocks
 
-    def block(self, body: list[ast.stmt]) -> Flowing:
+    def block(self, body: list[ast.stmt]) -> int:
         """Follow statements in order; how the block may be left."""
-        left = Flowing(0)
+        left = 0
         certain = self.certain
         try:
             for statement in body:
@@ -171,12 +172,12 @@ class Walker(Expressions):
             self.certain = certain
         return left | NEXT
 
-    def statement(self, node: ast.stmt) -> Flowing:
+    def statement(self, node: ast.stmt) -> int:
         self.step()
         method = _DISPATCH.get(type(node))
         return method(self, node) if method else NEXT
 
-    def _expression(self, node: ast.Expr) -> Flowing:
+    def _expression(self, node: ast.Expr) -> int:
         value = self.evaluate(node.value)
         if isinstance(value, External) and value.call is not None and value.call.path in STANDARD_LEAKS:
             return Flowing.RAISE
@@ -184,18 +185,18 @@ class Walker(Expressions):
             return Flowing.RAISE
         return NEXT
 
-    def _assign(self, node: ast.Assign) -> Flowing:
+    def _assign(self, node: ast.Assign) -> int:
         value = self.evaluate(node.value)
         for target in node.targets:
             self.bind_target(target, value)
         return NEXT
 
-    def _annotated(self, node: ast.AnnAssign) -> Flowing:
+    def _annotated(self, node: ast.AnnAssign) -> int:
         if node.value is not None:
             self.bind_target(node.target, self.evaluate(node.value))
         return NEXT
 
-    def _augmented(self, node: ast.AugAssign) -> Flowing:
+    def _augmented(self, node: ast.AugAssign) -> int:
         loaded = _as_load(node.target)
         left, right = self.evaluate(loaded), self.evaluate(node.value)
         if isinstance(left, Seq) and isinstance(node.op, ast.Add):
@@ -300,7 +301,7 @@ class Walker(Expressions):
             if isinstance(made, Node):
                 self.put(made.flags, "struct", False)
 
-    def _delete(self, node: ast.Delete) -> Flowing:
+    def _delete(self, node: ast.Delete) -> int:
         for target in node.targets:
             if isinstance(target, ast.Name):
                 self.drop(self.scope.names, target.id)
@@ -321,7 +322,7 @@ class Walker(Expressions):
 
     # -- imports
 
-    def _import(self, node: ast.Import) -> Flowing:
+    def _import(self, node: ast.Import) -> int:
         for name in node.names:
             top = name.name.partition(".")[0]
             if self._ours(name.name):
@@ -357,7 +358,7 @@ class Walker(Expressions):
             return not any(path.startswith(folder) for path in self.bundle.sources)
         return False
 
-    def _import_from(self, node: ast.ImportFrom) -> Flowing:
+    def _import_from(self, node: ast.ImportFrom) -> int:
         dotted = self._absolute(node)
         if dotted is None:
             for name in node.names:
@@ -453,7 +454,7 @@ class Walker(Expressions):
 
     # -- definitions
 
-    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Flowing:
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
         func = Function(node, self.scope, self.defaults(node.args))
         value: Value = func
         wraps: set[str] = set()
@@ -473,7 +474,7 @@ class Walker(Expressions):
         self.put(self.scope.names, node.name, value)
         return NEXT
 
-    def _class(self, node: ast.ClassDef) -> Flowing:
+    def _class(self, node: ast.ClassDef) -> int:
         bases: list[Value] = [self.evaluate(base) for base in node.bases]
         cls = Class(node, self.scope, [base if base is not UNKNOWN else External("") for base in bases])
         outer, self.scope = self.scope, Scope(self.scope.module, self.scope)
@@ -555,12 +556,12 @@ class Walker(Expressions):
             found.append(NONE)
         return join(found) if found else Leaving()
 
-    def _return(self, node: ast.Return) -> Flowing:
+    def _return(self, node: ast.Return) -> int:
         value = self.evaluate(node.value)
         self.returns.append(value)
         return Flowing.RETURN
 
-    def _global(self, node: ast.Global | ast.Nonlocal) -> Flowing:
+    def _global(self, node: ast.Global | ast.Nonlocal) -> int:
         for name in node.names:
             scope = self.scope.outer
             while scope is not None:
@@ -574,7 +575,7 @@ class Walker(Expressions):
 
     # -- control flow
 
-    def _if(self, node: ast.If) -> Flowing:
+    def _if(self, node: ast.If) -> int:
         test = self.evaluate(node.test)
         truth = self.truth(test)
         self.emit(Test(*self.context(node.test), node.test, truth, test))
@@ -593,7 +594,7 @@ class Walker(Expressions):
         finally:
             self.doubts.pop()
 
-    def _narrowed(self, test: ast.expr, came: bool, body: list[ast.stmt]) -> Flowing:
+    def _narrowed(self, test: ast.expr, came: bool, body: list[ast.stmt]) -> int:
         """Follow `body` where `test` came out as `came`: a name tested for None is known better."""
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             return self._narrowed(test.operand, not came, body)
@@ -636,7 +637,7 @@ class Walker(Expressions):
             if kept:
                 self.put(self.scope.names, name, join(kept))
 
-    def _match(self, node: ast.Match) -> Flowing:
+    def _match(self, node: ast.Match) -> int:
         subject = self.evaluate(node.subject)
         branches: list[list[ast.stmt]] = []
         for case in node.cases:
@@ -674,7 +675,7 @@ class Walker(Expressions):
         if isinstance(pattern, ast.MatchAs) and pattern.name:
             self.put(self.scope.names, pattern.name, subject)
 
-    def _for(self, node: ast.For | ast.AsyncFor) -> Flowing:
+    def _for(self, node: ast.For | ast.AsyncFor) -> int:
         from labgate.flow.models.python import Rounds
 
         holder = self.evaluate(node.iter)
@@ -687,8 +688,8 @@ class Walker(Expressions):
         maybe_empty = isinstance(holder, Seq | Map) and holder.open and not isinstance(holder, Rounds)
         return self._open_loop(node.body, node.orelse, node, element, maybe_empty)
 
-    def _known_loop(self, node: ast.For | ast.AsyncFor, items: list[Value]) -> Flowing:
-        left = Flowing(0)
+    def _known_loop(self, node: ast.For | ast.AsyncFor, items: list[Value]) -> int:
+        left = 0
         certain = self.certain
         try:
             for item in items:
@@ -714,7 +715,7 @@ class Walker(Expressions):
         node: ast.For | ast.AsyncFor | ast.While,
         element: Value | None,
         maybe_empty: bool = False,
-    ) -> Flowing:
+    ) -> int:
         """The body once, standing for any number of rounds."""
         self.forget(_rebound(body), self.scope.names)
         certain = self.certain
@@ -734,20 +735,20 @@ class Walker(Expressions):
             left |= NEXT
         return left
 
-    def _while(self, node: ast.While) -> Flowing:
+    def _while(self, node: ast.While) -> int:
         self.forget(_rebound(node.body), self.scope.names)
         truth = self.truth(self.evaluate(node.test))
         if truth is False:
             return self.block(node.orelse)
         return self._open_loop(node.body, node.orelse, node, None, truth is None)
 
-    def _break(self, node: ast.stmt) -> Flowing:
+    def _break(self, node: ast.stmt) -> int:
         return Flowing.BREAK
 
-    def _continue(self, node: ast.stmt) -> Flowing:
+    def _continue(self, node: ast.stmt) -> int:
         return Flowing.CONTINUE
 
-    def _raise(self, node: ast.Raise) -> Flowing:
+    def _raise(self, node: ast.Raise) -> int:
         value = self.evaluate(node.exc)
         if self.certain and node.exc is not None:
             kind = _exception_name(value) if isinstance(value, External) else getattr(value, "kind", "")
@@ -762,11 +763,11 @@ class Walker(Expressions):
         words = str(getattr(text_of(said), "value", text_of(said)))
         self.fault(node, kind or "Exception", f"raised by the code itself: {words[:120]}", "raise")
 
-    def _assert(self, node: ast.Assert) -> Flowing:
+    def _assert(self, node: ast.Assert) -> int:
         self.evaluate(node.test)
         return NEXT
 
-    def _with(self, node: ast.With | ast.AsyncWith) -> Flowing:
+    def _with(self, node: ast.With | ast.AsyncWith) -> int:
         from labgate.flow.models.omegaconf import opened
 
         leave: list[Any] = []
@@ -803,7 +804,7 @@ class Walker(Expressions):
                 return self.call(bind(found, value), [], {}, None)
         return value
 
-    def _try(self, node: ast.Try | ast.TryStar) -> Flowing:
+    def _try(self, node: ast.Try | ast.TryStar) -> int:
         names: set[str] = set()
         for handler in node.handlers:
             names |= self._caught_names(handler)
@@ -816,7 +817,7 @@ class Walker(Expressions):
         except CaughtError as error:
             if error.level != level:
                 raise
-            caught, end = True, Flowing(0)
+            caught, end = True, 0
             fault = error.fault
         finally:
             del self.guards[level:]
@@ -837,7 +838,7 @@ class Walker(Expressions):
         final = self.block(node.finalbody)
         return end if final & NEXT else final
 
-    def _handle(self, node: ast.Try | ast.TryStar, kind: str) -> Flowing:
+    def _handle(self, node: ast.Try | ast.TryStar, kind: str) -> int:
         from labgate.flow.machine import ANCESTORS
 
         names = {kind, *ANCESTORS.get(kind, ()), "Exception", "BaseException"}
@@ -846,7 +847,7 @@ class Walker(Expressions):
                 return self._handler(handler)
         return Flowing.RAISE
 
-    def _handler(self, handler: ast.ExceptHandler) -> Flowing:
+    def _handler(self, handler: ast.ExceptHandler) -> int:
         if handler.name:
             self.put(self.scope.names, handler.name, Unknown("exception"))
         return self.block(handler.body)
@@ -932,7 +933,7 @@ def _bound_names(module: Module, bundle: Any) -> frozenset[str]:
     found = getattr(tree, "_labgate_bound", None)
     if found is None:
         names: set[str] = set()
-        for node in ast.walk(tree):
+        for node in walked(tree):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
                 names.add(node.id)
             elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
@@ -974,7 +975,10 @@ def _is_wrapper(decorator: Function, made: Function) -> bool:
 
 
 def _rebound(body: list[ast.stmt]) -> set[str]:
-    """Names that the statements assign."""
+    """Names that the statements assign; gathered once, and kept on the first of them."""
+    kept: set[str] | None = getattr(body[0], "_labgate_rebound", None)
+    if kept is not None:
+        return kept
     found: set[str] = set()
     pending: list[ast.AST] = list(body)
     while pending:
@@ -983,6 +987,7 @@ def _rebound(body: list[ast.stmt]) -> set[str]:
             found.add(node.id)
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             pending.extend(ast.iter_child_nodes(node))
+    body[0]._labgate_rebound = found  # type: ignore[attr-defined]
     return found
 
 

@@ -13,9 +13,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-import griffe
-
 from labgate.packages import getters, modules, traits, uv
+from labgate.packages.lazily import griffe
 from labgate.packages.modules import Module
 from labgate.packages.things import Outside, Reached, Thing
 from labgate.packages.wheels import Wheel

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-import griffe
-
+from labgate.packages.lazily import griffe
 from labgate.packages.wheels import Wheel
 
 logging.getLogger("griffe").setLevel(logging.CRITICAL)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from packaging.utils import canonicalize_name
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import walked
 from labgate.packages import requirements as requirements_of
 from labgate.packages import resolution as resolving
 from labgate.packages import uv, wheels
@@ -297,7 +298,7 @@ def _imported(bundle: Bundle) -> Iterator[str]:
     import ast
 
     for source in bundle.sources.values():
-        for node in ast.walk(source.tree) if source.tree is not None else ():
+        for node in walked(source.tree) if source.tree is not None else ():
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import griffe
-
 from labgate.packages import uv
 from labgate.packages.apis import Library
+from labgate.packages.lazily import griffe
 from labgate.packages.things import Outside, Thing
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import griffe
-
+from labgate.packages.lazily import griffe
 from labgate.packages.modules import Module
 
 Kind = Literal["exists", "missing", "unknown"]

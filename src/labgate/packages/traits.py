@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
-import griffe
-
 from labgate.packages import modules, uv
+from labgate.packages.lazily import griffe
 from labgate.packages.modules import Module
 from labgate.packages.things import Thing
 from labgate.packages.wheels import Wheel
