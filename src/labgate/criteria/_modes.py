@@ -41,14 +41,15 @@ def told(seen: list[Seen], good: str, do: str) -> Answers:
         if one.good is False:
             wrong.setdefault((one.says, next(iter(one.places), None)), []).append(one)
     for (says, _), same in wrong.items():
-        places = dict.fromkeys(place for one in same for place in one.places)
-        yield failed(f"{says} ({names([one.walk for one in same])})", *list(places)[:6], do=do)
+        places = {str(place): place for one in reversed(same) for place in reversed(one.places)}
+        shown = list(reversed(places.values()))
+        yield failed(f"{says} ({names([one.walk for one in same])})", *shown[:6], do=do)
     doubts = [one for one in seen if one.good is None]
     if doubts and not wrong:
         yield cannot_tell(f"{doubts[0].says} ({names([one.walk for one in doubts])})", *doubts[0].places)
     elif not wrong and seen:
-        shown = dict.fromkeys(place for one in seen for place in one.places)
-        yield passed(good, *list(shown)[:5])
+        found = {str(place): place for one in seen for place in one.places}
+        yield passed(good, *list(found.values())[:5])
     elif not seen:
         yield cannot_tell("there is no walk of such a mode")
 

@@ -110,10 +110,20 @@ def chain_of(bundle: Bundle, place: Place) -> Place:
         if isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Name):
             function = next((n.lineno for n in reversed(path) if isinstance(n, _FUNCTIONS)), 0)
             return Place(f"{place.path}:{parent.targets[0].id}", function)
-        if not isinstance(parent, ast.BoolOp | ast.IfExp | ast.Call):
+        if not isinstance(parent, ast.BoolOp | ast.IfExp | ast.Attribute | ast.Subscript) and not _hands_on(
+            parent
+        ):
             break
     line, column = getattr(chosen, "lineno", place.line), getattr(chosen, "col_offset", place.column)
     return Place(place.path, line, column)
+
+
+def _hands_on(node: ast.AST | None) -> bool:
+    """Whether a call gives back, in some form, the value of its only or last argument: `float(x)`, `d.get(k, x)`."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return name in ("get", "float", "int", "str", "round", "next")
 
 
 def _spans(node: ast.AST, place: Place) -> bool:

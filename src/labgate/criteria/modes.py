@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,9 +53,7 @@ def the_mode_steers_the_run(bundle: Bundle, contract: Contract, flow: Flow) -> A
         or not any(isinstance(event, ConfigRead) for walk in flow.training for event in walk.events)
     ):
         yield cannot_tell("the training was not followed to its end")
-    elif lines or any(
-        f'"{key}"' in s.text or f"'{key}'" in s.text or f".{key}" in s.text for s in bundle.sources.values()
-    ):
+    elif lines or any(re.search(rf"[\"'.]{key}\b", source.text) for source in bundle.sources.values()):
         places = [bundle.place(path, line, "read here") for path, line in lines]
         yield cannot_tell(f"{key} is named, and no test of it was met", *places[:3])
     else:

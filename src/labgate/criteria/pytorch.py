@@ -101,13 +101,13 @@ def _nothing_special(bundle: Bundle, flow: Flow) -> Answers:
                 evidence(bundle, said.place, "read here"),
             )
             return
-    steps = [e for walk in flow.training for e in walk.of(Call) if e.path.endswith(".backward") and e.certain]
+    steps = [step for walk in flow.training for step in Course(bundle, walk).final.steps]
     if steps:
         yield passed(
             "no config asks for bf16, and none is used", evidence(bundle, steps[0].place, "trains here")
         )
     else:
-        yield cannot_tell("no call of backward() was met")
+        yield cannot_tell("no training step was met")
 
 
 def _holds_bf16(call: Call) -> bool:
@@ -232,7 +232,10 @@ def _thaws(event: Call | Put) -> bool:
     if "peft.get_peft_model()" not in path:
         return False
     if isinstance(event, Put):
-        every = re.search(r"get_peft_model\(\)(\.(base_model|model|module))*\.(named_)?parameters\(\)(\[\])+\.requires_grad$", path)
+        every = re.search(
+            r"get_peft_model\(\)(\.(base_model|model|module))*\.(named_)?parameters\(\)(\[\])+\.requires_grad$",
+            path,
+        )
         return bool(every) and event.attribute and event.value == Known(True)
     tail = path.rpartition(".")[2]
     if tail == "requires_grad_":
