@@ -68,7 +68,9 @@ def command(words: list[str], runs: int, before: Callable[[], object] = lambda: 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("path", nargs="?", default=str(DEMO))
     parser.add_argument("--runs", type=int, default=7)
     arguments = parser.parse_args()
@@ -90,7 +92,9 @@ def main() -> int:
     print(f"in process, besides composing configs    {1000 * without:7.0f} ms")
     print(f"in process, with composing configs       {1000 * whole:7.0f} ms")
     print(f"cold command, without resolution         {1000 * cold:7.0f} ms")
-    print(f"ruff check + compileall, same files      {1000 * other:7.0f} ms ({ruff:.3f} s + {compileall:.3f} s)")
+    print(
+        f"ruff check + compileall, same files      {1000 * other:7.0f} ms ({ruff:.3f} s + {compileall:.3f} s)"
+    )
     print(f"ratio, cold command to ruff + compileall {cold / other:7.1f}")
     print(f"ratio, in process to ruff + compileall   {without / other:7.1f}")
     return 0

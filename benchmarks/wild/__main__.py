@@ -153,6 +153,26 @@ def sample(results: dict[tuple[str, str], dict[str, Any]], size: int, seed: int)
     return random.Random(seed).sample(pool, min(size, len(pool)))
 
 
+def run(wanted: set[tuple[str, str]], arguments: argparse.Namespace) -> dict[tuple[str, str], dict[str, Any]]:
+    """Examine the bundles that are there, by repository and first twelve letters of the commit."""
+    jobs = []
+    for repo, commit in sorted(wanted):
+        if arguments.only not in repo:
+            continue
+        git = find(arguments.repos, repo)
+        if git is None:
+            print(f"not there, left out: {repo}")
+        else:
+            jobs.append((repo, str(git), commit, not arguments.no_resolve))
+    results: dict[tuple[str, str], dict[str, Any]] = {}
+    with ProcessPoolExecutor(arguments.jobs) as pool:
+        for number, result in enumerate(pool.map(examined, jobs), 1):
+            print(f"\r{number} of {len(jobs)} bundles", end="", file=sys.stderr, flush=True)
+            results[result["repo"], result["commit"][:12]] = result
+    print(file=sys.stderr)
+    return results
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -163,6 +183,7 @@ def main() -> int:
     parser.add_argument(
         "--passed", action="store_true", help="the repaired states that ran, for false alarms"
     )
+    parser.add_argument("--docs", type=Path, help="write the page docs/benchmark.md here, from both sets")
     parser.add_argument("--sample", type=int, metavar="N", help="print N findings drawn by the fixed seed")
     parser.add_argument("--seed", type=int, default=20261122)
     parser.add_argument("--json", type=Path, help="write all findings to this file")
@@ -171,28 +192,80 @@ def main() -> int:
     defects = tomllib.loads((HERE / "defects.toml").read_text())["defect"]
     passed = [p for p in tomllib.loads((HERE / "passed.toml").read_text())["passed"] if not p.get("trivial")]
     bundles = tomllib.loads((HERE / "bundles.toml").read_text())["bundle"]
-    wanted = {(b["repo"], b["commit"]) for b in (passed if arguments.passed else bundles)}
-    jobs, absent = [], []
-    for repo, commit in sorted(wanted):
-        if arguments.only not in repo:
-            continue
-        git = find(arguments.repos, repo)
-        if git is None:
-            absent.append(repo)
-        else:
-            jobs.append((repo, str(git), commit, not arguments.no_resolve))
-    results: dict[tuple[str, str], dict[str, Any]] = {}
-    with ProcessPoolExecutor(arguments.jobs) as pool:
-        for number, result in enumerate(pool.map(examined, jobs), 1):
-            print(f"\r{number} of {len(jobs)} bundles", end="", file=sys.stderr, flush=True)
-            results[result["repo"], result["commit"][:12]] = result
-    print(file=sys.stderr)
+    generated = {(b["repo"], b["commit"]) for b in bundles}
+    repaired = {(p["repo"], p["commit"]) for p in passed}
+    results = run(repaired if arguments.passed else generated, arguments)
     if arguments.json:
         arguments.json.write_text(json.dumps(list(results.values()), indent=1))
-    for name in absent:
-        print(f"not there, left out: {name}")
-    report(arguments, defects, passed, results)
+    if arguments.docs:
+        arguments.docs.write_text(page(defects, passed, results, run(repaired, arguments)))
+    else:
+        report(arguments, defects, passed, results)
     return 0
+
+
+def page(
+    defects: list[dict[str, Any]],
+    passed: list[dict[str, Any]],
+    results: dict[tuple[str, str], dict[str, Any]],
+    ran: dict[tuple[str, str], dict[str, Any]],
+) -> str:
+    """docs/benchmark.md."""
+    counted = [d for d in defects if d["decides"] == "reading"]
+    errors = sum(f["outcome"] == "error" for r in results.values() for f in r.get("findings", ()))
+    decisions = Counter(r.get("decision", "unreadable") for r in results.values())
+    alarms = alarms_of(passed, ran)
+    judged = tomllib.loads((HERE / "judged.toml").read_text())["finding"]
+    true = sum(finding["true"] for finding in judged)
+    wrong = [
+        f"- {f['check']}, {f['repo']}@{f['commit']}, {f['place']}: {f['why']}"
+        for f in judged
+        if not f["true"]
+    ]
+    return "\n".join(
+        [
+            "# How often labgate is right, by reading",
+            "",
+            "Written by `uv run python benchmarks/wild --repos DIR --docs docs/benchmark.md`; DIR holds the public",
+            "repositories that `benchmarks/wild/bundles.toml` names. Each bundle is read at its own commit, with the",
+            "packages of its own day. Labels were made by one reader from the commits that mended each defect.",
+            "",
+            "## Defects that were mended later",
+            "",
+            f"{len(results)} bundles, {errors} ERROR findings; verdicts: "
+            + ", ".join(f"{count} {name}" for name, count in sorted(decisions.items()))
+            + ".",
+            "Counted are defects that stood in the generated commit, were mended later and can be decided by reading.",
+            "Found means: a failure above `remarks`, of a check of that class, at that file, and at its lines or its",
+            "construct.",
+            "",
+            table(counted, results),
+            "",
+            "## Alarms on states that ran",
+            "",
+            f"Of {len(ran)} repaired states in which a stage of a run ended well, {len({key for key, _ in alarms})} have a "
+            "`blocks` finding for that run",
+            "and stage.",
+            *[f"- {repo}@{commit[:8]}: {finding['check']}" for (repo, commit), finding in alarms],
+            "",
+            "## Precision",
+            "",
+            f"{len(judged)} failing findings drawn by a fixed seed (`--sample 60`) from all bundles, judged one by one",
+            f"against the code: **{true} of {len(judged)} are true ({100 * true / len(judged):.0f} %)**. What was found "
+            "false was then mended, so a",
+            "new sample has to be drawn and judged before this number is quoted for a later version.",
+            *(["", "Found false:", "", *wrong] if wrong else []),
+            "",
+        ]
+    )
+
+
+def alarms_of(
+    passed: list[dict[str, Any]], results: dict[tuple[str, str], dict[str, Any]]
+) -> list[tuple[tuple[str, str], dict[str, Any]]]:
+    """Blocking findings that strike the very run and stage that ran."""
+    states = {(p["repo"], p["commit"][:12]): p for p in passed}
+    return [(key, f) for key, r in results.items() for f in r.get("findings", ()) if _alarm(f, states[key])]
 
 
 def report(
@@ -231,7 +304,7 @@ def report(
         return
     counted = [d for d in defects if d["decides"] == "reading" and arguments.only in d["repo"]]
     print(
-        f"\nDefects that stood in the generated commit, were mended later, and can be decided by reading:\n"
+        "\nDefects that stood in the generated commit, were mended later, and can be decided by reading:\n"
     )
     print(table(counted, results))
 

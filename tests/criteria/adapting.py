@@ -1,5 +1,6 @@
 """A small experiment that is in order: orthogonal adapters against plain ones on reviews, in two runs."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 from labgate.bundle import Bundle, Promise
@@ -13,6 +14,8 @@ from labgate.packages import requirements as requirements_of
 
 CONTRACT = load("airas-2025-11")
 CHILD = Child()
+KEPT = {}
+"""Composers by what stands in the configs: most bundles here differ in their sources alone."""
 
 MAIN = """\
 import subprocess
@@ -219,6 +222,16 @@ READY = Bundle.from_files(
 )
 TRAIN_PY, PREPROCESS_PY, MODEL_PY = "src/train.py", "src/preprocess.py", "src/model.py"
 RUNS = ("config/runs/orthogonal-bert.yaml", "config/runs/plain-bert.yaml")
+
+
+@contextmanager
+def one_child():
+    """One process composes all configs of a test file: importing Hydra is what takes the time."""
+    with CHILD:
+        yield
+        for composer in KEPT.values():
+            composer.close()
+        KEPT.clear()
 
 
 def versions(**known):

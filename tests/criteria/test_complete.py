@@ -2,7 +2,6 @@
 
 import pytest
 from adapting import (
-    CHILD,
     MODEL_PY,
     PREPROCESS_PY,
     READY,
@@ -10,6 +9,7 @@ from adapting import (
     asked,
     at,
     lines,
+    one_child,
     outcomes,
     passes,
     the_failure,
@@ -27,7 +27,7 @@ HELPER = "src/preprocess.py"
 
 @pytest.fixture(scope="module", autouse=True)
 def child():
-    with CHILD:
+    with one_child():
         yield
 
 

@@ -1,7 +1,18 @@
 """Criterion 5: the files that the contract names, no others, and nothing asked of those that are missing."""
 
 import pytest
-from adapting import CHILD, MODEL_PY, PREPROCESS_PY, READY, TRAIN_PY, asked, at, lines, passes, the_failure
+from adapting import (
+    MODEL_PY,
+    PREPROCESS_PY,
+    READY,
+    TRAIN_PY,
+    asked,
+    at,
+    lines,
+    one_child,
+    passes,
+    the_failure,
+)
 
 from labgate.checks import all_checks
 from labgate.contract import load
@@ -23,7 +34,7 @@ IMPORTS = files.imports_that_no_run_reaches_are_met
 
 @pytest.fixture(scope="module", autouse=True)
 def child():
-    with CHILD:
+    with one_child():
         yield
 
 

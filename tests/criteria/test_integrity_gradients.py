@@ -24,7 +24,11 @@ from labgate.criteria.integrity_settings import settings_with_a_default_are_foun
 from labgate.finding import Impact, Outcome
 
 STEP = "            loss.backward()\n"
-ALL = "    for name, weight in model.named_parameters():\n        weight.requires_grad = True\n    return model\n"
+ALL = """\
+    for name, weight in model.named_parameters():
+        weight.requires_grad = True
+    return model
+"""
 GROUPS = '[w for n, w in model.named_parameters() if "lora_" in n or "classifier" in n]'
 READS = STEP + "            note(model)\n"
 NOTE = """\
@@ -201,7 +205,8 @@ def test_a_dict_that_is_handed_through_functions_is_followed():
     bundle = bundle.edit(
         TRAIN_PY,
         "def measure(model, loader):\n",
-        "def shared(norms):\n    return {k: v / 2 for k, v in norms.items()}\n\n\ndef measure(model, loader):\n",
+        "def shared(norms):\n    return {k: v / 2 for k, v in norms.items()}\n\n\n"
+        "def measure(model, loader):\n",
     )
     assert the_failure(keys, bundle, packages=NEW)
 

@@ -4,7 +4,6 @@ import textwrap
 
 import pytest
 from adapting import (
-    CHILD,
     MODEL_PY,
     READY,
     RUNS,
@@ -13,6 +12,7 @@ from adapting import (
     at,
     in_all_runs,
     lines,
+    one_child,
     outcomes,
     passes,
     the_failure,
@@ -84,7 +84,7 @@ RESOLVED = versions(transformers="5.1.0")
 
 @pytest.fixture(scope="module", autouse=True)
 def child():
-    with CHILD:
+    with one_child():
         yield
 
 
@@ -367,7 +367,10 @@ def test_going_back_from_a_plain_number_blocks():
 
 def test_going_back_inside_no_grad_blocks():
     bundle = READY.edit(TRAIN_PY, "            loss.backward()\n", "            descend(model, batch)\n")
-    code = "def descend(model, batch):\n    with torch.no_grad():\n        loss = model(**batch)\n        loss.backward()\n"
+    code = (
+        "def descend(model, batch):\n    with torch.no_grad():\n"
+        "        loss = model(**batch)\n        loss.backward()\n"
+    )
     bundle = bundle.edit(TRAIN_PY, "def measure(", f"{code}\n\ndef measure(")
     answer = the_failure(LOSS, bundle)
     assert lines(answer) == [at(bundle, TRAIN_PY, "loss.backward()")]
@@ -379,7 +382,8 @@ def test_gradients_that_nothing_clears_mislead():
     answer = the_failure(CLEARED, bundle)
     assert answer.impact is Impact.MISLEADS
     assert lines(answer) == [at(bundle, TRAIN_PY, "optimizer.step()")]
-    by_hand = "            for weight in model.parameters():\n                weight.grad = None\n            loss.back"
+    by_hand = "            for weight in model.parameters():\n                weight.grad = None\n"
+    by_hand += "            loss.back"
     assert passes(CLEARED, bundle.edit(TRAIN_PY, "            loss.back", by_hand))
 
 

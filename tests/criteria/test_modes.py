@@ -1,7 +1,7 @@
 """Criterion 9 and the modes of criterion 2: what a trial leaves out, and that full leaves out nothing."""
 
 import pytest
-from adapting import CHILD, READY, RUNS, TRAIN_PY, at, in_all_runs, lines, outcomes, passes, the_failure
+from adapting import READY, RUNS, TRAIN_PY, at, in_all_runs, lines, one_child, outcomes, passes, the_failure
 
 from labgate.contract import load
 from labgate.criteria import modes, trials
@@ -24,7 +24,7 @@ SETS = '        cfg.training.epochs = 1\n    elif cfg.mode == "full":'
 
 @pytest.fixture(scope="module", autouse=True)
 def child():
-    with CHILD:
+    with one_child():
         yield
 
 
@@ -270,7 +270,8 @@ def test_a_term_that_waits_for_a_later_step_is_a_remark_and_shows_the_setting():
     bundle = in_all_runs("  rank: 4\n", "  rank: 4\n  after_step: 500\n").edit(
         TRAIN_PY,
         STEP,
-        f"{STEP}            steps += 1\n            if steps >= cfg.model.after_step:\n                print(steps)\n",
+        f"{STEP}            steps += 1\n            if steps >= cfg.model.after_step:\n"
+        "                print(steps)\n",
     )
     bundle = bundle.edit(TRAIN_PY, "    for epoch in", "    steps = 0\n    for epoch in")
     answer = the_failure(METHOD, bundle)

@@ -18,13 +18,7 @@ from labgate.criteria._wandb import State, begins, is_init, whole
 from labgate.finding import Answer, Impact, cannot_tell, failed, passed
 from labgate.flow import Flow
 from labgate.flow.events import Call, Event, Fault, Put, Walk, evidence
-from labgate.flow.values import (
-    External,
-    Known,
-    Text,
-    Value,
-    options,
-)
+from labgate.flow.values import External, Known, Map, OneOf, Seq, Text, Unknown, Value, options
 
 
 def stops_early(walk: Walk) -> bool:
@@ -155,6 +149,25 @@ INSTEAD = {
     "W&B's summary object": "take run.summary._json_dict",
     "a data frame": "write history.to_dict(orient='records')",
 }
+
+
+def unwritable(value: Value, depth: int = 8) -> dict[str, External]:
+    """What `value` is sure to hold that JSON cannot: of several things that it may be, all hold it."""
+    found: dict[str, External] = {}
+    if depth <= 0:
+        return found
+    if isinstance(value, OneOf):
+        each = [unwritable(option, depth - 1) for option in value.options if not isinstance(option, Unknown)]
+        for kind in each[0] if each else ():
+            if all(kind in other for other in each):
+                found[kind] = each[0][kind]
+    elif isinstance(value, Map | Seq):
+        for item in list(value.items.values() if isinstance(value, Map) else value.items)[:64]:
+            for kind, made in unwritable(item, depth - 1).items():
+                found.setdefault(kind, made)
+    elif isinstance(value, External) and (kind := cannot_be_written(value)):
+        found[kind] = value
+    return found
 
 
 def cannot_be_written(value: Value) -> str:

@@ -109,26 +109,21 @@ def _met(asked: Asked, walks: Sequence[Walk], known: dict[int, Told], part: Part
 def _judge(
     bundle: Bundle, found: list[Met], part: Part, unnamed: list[Event], walk: Walk, known: dict[int, Told]
 ) -> Iterator[Answer]:
-    groups: dict[Place, list[Met]] = {}
+    beside = _beside(bundle, found)
     spelt = _spelt(bundle, walk)
-    for met in found:
-        place = met.asked.event.place
-        tested = met.asked.manner is Manner.TESTED
-        groups.setdefault((unit_of if tested else chain_of)(bundle, place), []).append(met)
     told_of: set[str] = set()
     hits = [met for met in found if met.given is not None and not met.lacking and not met.unsure]
     missing: dict[str, list[Met]] = {}
     alternatives: dict[Place, list[Met]] = {}
-    for place, group in groups.items():
-        for met in group:
-            if not met.lacking:
-                continue
-            if met.asked.manner is not Manner.NEEDED and met.asked.key in spelt:
-                continue  # the code has it for another task or method
-            if met.asked.manner in _STRICT or all(other.lacking for other in group):
-                missing.setdefault(met.asked.key, []).append(met)
-            else:
-                alternatives.setdefault(place, []).append(met)
+    for met in found:
+        if not met.lacking:
+            continue
+        if met.asked.manner is not Manner.NEEDED and met.asked.key in spelt:
+            continue  # the code has it for another task or method
+        if met.asked.manner in _STRICT or all(other.lacking for other in beside[id(met)]):
+            missing.setdefault(met.asked.key, []).append(met)
+        else:
+            alternatives.setdefault(met.asked.event.place, []).append(met)
     for key, mets in missing.items():
         told_of.add(key)
         yield _missing(bundle, key, mets, part, known)
@@ -149,6 +144,20 @@ def _judge(
     if missing or doubtful or cut(walk):
         return
     yield _matched(bundle, hits, unnamed, part, walk)
+
+
+def _beside(bundle: Bundle, found: list[Met]) -> dict[int, list[Met]]:
+    """For each key, those asked for in its place: in one expression, or in the tests of one statement."""
+    groups: dict[tuple[bool, Place], list[Met]] = {}
+    names: dict[int, list[tuple[bool, Place]]] = {}
+    for met in found:
+        place = met.asked.event.place
+        names[id(met)] = [(False, chain_of(bundle, place))]
+        if met.asked.manner is Manner.TESTED:
+            names[id(met)].append((True, unit_of(bundle, place)))
+        for name in names[id(met)]:
+            groups.setdefault(name, []).append(met)
+    return {key: [met for name in listed for met in groups[name]] for key, listed in names.items()}
 
 
 def _spelt(bundle: Bundle, evaluation: Walk) -> set[str]:

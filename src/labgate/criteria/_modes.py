@@ -41,9 +41,10 @@ def told(seen: list[Seen], good: str, do: str) -> Answers:
         if one.good is False:
             wrong.setdefault((one.says, next(iter(one.places), None)), []).append(one)
     for (says, _), same in wrong.items():
-        places = {str(place): place for one in reversed(same) for place in reversed(one.places)}
-        shown = list(reversed(places.values()))
-        yield failed(f"{says} ({names([one.walk for one in same])})", *shown[:6], do=do)
+        places: dict[str, Evidence] = {}
+        for place in (place for one in same for place in one.places):
+            places.setdefault(str(place), place)
+        yield failed(f"{says} ({names([one.walk for one in same])})", *list(places.values())[:6], do=do)
     doubts = [one for one in seen if one.good is None]
     if doubts and not wrong:
         yield cannot_tell(f"{doubts[0].says} ({names([one.walk for one in doubts])})", *doubts[0].places)

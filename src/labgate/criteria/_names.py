@@ -26,7 +26,7 @@ _MODULES = tuple(
         ("model.layers", ("self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj")),
         ("transformer.h", ("attn.c_attn",)),
     )
-    for index in (0, 11)
+    for index in (3,)
     for leaf in leaves
 )
 _REST = (
@@ -115,9 +115,9 @@ def _id(node: ast.expr) -> str:
 
 @dataclass
 class Met:
-    """A node of a loop's body that is come by, and what the names hold there; `sure` when it always is."""
+    """Code of a loop's body that is come by, and what the names hold there; `sure` when it always is."""
 
-    node: ast.AST
+    nodes: frozenset[ast.AST]
     env: dict[str, Any]
     sure: bool
 
@@ -146,6 +146,14 @@ class _Came(Enum):
     UNSURE = auto()
 
 
+def _all_of(tree: ast.AST) -> frozenset[ast.AST]:
+    found: frozenset[ast.AST] | None = getattr(tree, "_labgate_all", None)
+    if found is None:
+        found = frozenset(walked(tree))
+        tree._labgate_all = found  # type: ignore[attr-defined]  # the same for every name that is tried
+    return found
+
+
 class _Round:
     """One name on its way through a loop."""
 
@@ -155,8 +163,7 @@ class _Round:
         self.sure = True
 
     def meet(self, tree: ast.AST) -> None:
-        env = dict(self.env)
-        self.met.extend(Met(node, env, self.sure) for node in walked(tree))
+        self.met.append(Met(_all_of(tree), dict(self.env), self.sure))
 
     def comprehension(self, part: ast.comprehension, inside: ast.AST) -> None:
         came = [self.test(test) for test in part.ifs]

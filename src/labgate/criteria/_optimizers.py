@@ -55,7 +55,7 @@ def _each(loop: Loop, names: tuple[str, ...], known: dict[str, object]) -> Itera
     """Whether each name is let through: kept by a comprehension, or appended. Raises UnsureError."""
     for name, met in rounds(loop, names, known):
         if isinstance(loop.node, ast.For):
-            met = [one for one in met if _adds(one.node)]
+            met = [one for one in met if any(map(_adds, one.nodes))]
         if met and not any(one.sure for one in met):
             raise UnsureError("what the optimizer's groups let through")
         yield name, bool(met)

@@ -176,7 +176,9 @@ def untracked_mode(bundle: Bundle, walk: Walk) -> Answers:
     seen = list(moments(bundle, walk))
     default = "online"
     loud = [
-        m for m in seen if is_init(m.event) and isinstance(m.event, Call) and state_after(m, walk) is State.LIVE
+        m
+        for m in seen
+        if is_init(m.event) and isinstance(m.event, Call) and state_after(m, walk) is State.LIVE
     ]
     unsure = [m for m in seen if is_init(m.event) and state_after(m, walk) is State.UNSURE]
     raises = [

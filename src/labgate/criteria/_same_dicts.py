@@ -40,14 +40,20 @@ def named_functions(source: Source) -> Iterator[tuple[str, ast.AST]]:
             yield node.name, node
 
 
-def own(tree: ast.AST) -> Iterator[ast.AST]:
+def own(tree: ast.AST) -> tuple[ast.AST, ...]:
     """The nodes of a function or module, less those of the functions inside it."""
-    pending = list(ast.iter_child_nodes(tree))
-    while pending:
-        node = pending.pop()
-        yield node
-        if not isinstance(node, _Function | ast.ClassDef):
-            pending.extend(ast.iter_child_nodes(node))
+    found: tuple[ast.AST, ...] | None = getattr(tree, "_labgate_own", None)
+    if found is None:
+        nodes: list[ast.AST] = []
+        pending = list(ast.iter_child_nodes(tree))
+        while pending:
+            node = pending.pop()
+            nodes.append(node)
+            if not isinstance(node, _Function | ast.ClassDef):
+                pending.extend(ast.iter_child_nodes(node))
+        found = tuple(nodes)
+        tree._labgate_own = found  # type: ignore[attr-defined]
+    return found
 
 
 def keeps_keys(node: ast.DictComp) -> bool:

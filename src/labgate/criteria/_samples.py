@@ -83,20 +83,37 @@ class Split:
 
 def splits(value: Value) -> frozenset[Split]:
     """The splits whose examples `value` was computed from; what only tells about a data set is left out."""
-    return _Tracer().of(value)
+    return Trace()(value)
 
 
-class _Tracer:
+class Trace:
+    """Traces values to splits, and remembers what it found: values have much of their past in common."""
+
     def __init__(self) -> None:
-        self.met: dict[int, frozenset[Split]] = {}
-        self.kept: list[Value] = []
+        self._found: dict[int, frozenset[Split]] = {}
+        self._kept: list[Value] = []
+        self._open: set[int] = set()
+        self._rounds = 0
+
+    def __call__(self, value: Value) -> frozenset[Split]:
+        """The splits whose examples `value` was computed from; what only tells about data is left out."""
+        return self.of(value)
 
     def of(self, value: Value) -> frozenset[Split]:
-        if id(value) not in self.met:
-            self.met[id(value)] = frozenset()  # a value that is made from itself
-            self.kept.append(value)
-            self.met[id(value)] = self._of(value)
-        return self.met[id(value)]
+        known = self._found.get(id(value))
+        if known is not None:
+            return known
+        if id(value) in self._open:  # a value that is made from itself
+            self._rounds += 1
+            return frozenset()
+        self._open.add(id(value))
+        before = self._rounds
+        found = self._of(value)
+        self._open.discard(id(value))
+        if self._rounds == before or not self._open:
+            self._found[id(value)] = found
+            self._kept.append(value)
+        return found
 
     def _all(self, values: Iterable[Value]) -> frozenset[Split]:
         found: frozenset[Split] = frozenset()

@@ -119,7 +119,7 @@ def chain_of(bundle: Bundle, place: Place) -> Place:
 
 
 def _hands_on(node: ast.AST | None) -> bool:
-    """Whether a call gives back, in some form, the value of its only or last argument: `float(x)`, `d.get(k, x)`."""
+    """Whether a call gives back, in some form, its only or last argument: `float(x)`, `d.get(k, x)`."""
     if not isinstance(node, ast.Call):
         return False
     name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")

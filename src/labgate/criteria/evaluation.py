@@ -17,7 +17,6 @@ from labgate.criteria._tracing import (
     cut,
     evaluation_walk,
     nodes_at,
-    parts_of,
     reached,
     texts,
 )
@@ -26,7 +25,6 @@ from labgate.flow import Flow
 from labgate.flow.events import Call, Event, Fault, Place, Started, Use, evidence
 from labgate.flow.flow import RESULTS
 from labgate.flow.values import (
-    External,
     Known,
 )
 
@@ -283,12 +281,16 @@ def retrieved_data_can_be_written(bundle: Bundle, flow: Flow) -> Answers:
     for call in dumps:
         if "default" in call.kwargs or "cls" in call.kwargs or not call.args:
             continue
-        for part in parts_of(call.args[0]):
-            what = _lookups.cannot_be_written(part)
-            made = part.call.place if isinstance(part, External) and part.call is not None else call.place
-            if what and (made, call.place) not in told_of and not call.guarded:
-                told_of.add((made, call.place))
-                bad = True
+        for what, value in _lookups.unwritable(call.args[0]).items():
+            made = value.call.place if value.call is not None else call.place
+            if (made, call.place) in told_of or call.guarded:
+                continue
+            told_of.add((made, call.place))
+            bad = True
+            if not call.certain:
+                place = evidence(bundle, call.place, "perhaps not plain data")
+                yield cannot_tell(f"{what} may be handed to {call.path}", place)
+            else:
                 yield failed(
                     f"{what} is handed to {call.path}",
                     *([evidence(bundle, made, "not plain data")] if made != call.place else []),

@@ -180,7 +180,7 @@ def _stale(
     for source, loop, read in reads:
         assert source.tree is not None
         for name, met in rounds(loop, outside, constants(source.tree)):
-            sure = [one.sure for one in met if one.node is read]
+            sure = [one.sure for one in met if read in one.nodes]
             doubtful = doubtful or bool(sure)
             if any(sure) and name in requiring:
                 stale.append(
@@ -224,21 +224,22 @@ def _requiring(
     for source in trees:
         assert source.tree is not None
         for loop in loops(source.tree):
+            tellings = {node: told for node in walked(loop.inside) if (told := _told(node)) is not None}
+            if not tellings:
+                continue
+            if False in tellings.values():
+                return set(), []
             for name, met in rounds(loop, names, constants(source.tree)):
-                for one in met:
-                    told = _told(one.node, loop.parameter)
-                    if told is False:
-                        return set(), []
-                    if told and one.sure:
-                        found.add(name)
-                        places.append(
-                            bundle.place(source.path, _line(one.node), "makes them require a gradient")
-                        )
+                if any(one.sure and not one.nodes.isdisjoint(tellings) for one in met):
+                    found.add(name)
+            places += [
+                bundle.place(source.path, _line(node), "makes them require a gradient") for node in tellings
+            ]
     return found, list(dict.fromkeys(places))
 
 
-def _told(node: ast.AST, parameter: str) -> bool | None:
-    """Whether `node` sets `requires_grad` of the parameter, and to what."""
+def _told(node: ast.AST) -> bool | None:
+    """Whether `node` sets `requires_grad`, and to what."""
     value: ast.expr | None = None
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
         target = node.targets[0]

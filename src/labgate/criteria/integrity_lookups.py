@@ -15,6 +15,7 @@ from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._names import Loop, UnsureError, constants, evaluate, loops, parameter_names, rounds
 from labgate.criteria._same_dicts import Names, Variable, aliases, keeps_keys, named_functions, own, variable
+from labgate.criteria._training_code import sources_of_training
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
 from labgate.flow import Flow
 from labgate.flow.events import Call
@@ -62,13 +63,7 @@ def keys_made_from_names_can_match(
         scores = {n: p.grad.norm() for n, p in model.named_parameters() if "lora_" not in n}
         weight = scores[name.split(".lora_")[0] + ".base_layer.weight"]
     """
-    trees = [
-        source
-        for source in bundle.sources.values()
-        if source.tree is not None
-        and source.path.startswith("src/")
-        and source.module != contract.evaluate_module
-    ]
+    trees = list(sources_of_training(bundle, contract))
     lookups = [lookup for source in trees for lookup in _lookups(source)]
     if not lookups:
         yield passed("no number is looked up under a key made from a parameter's name")
@@ -150,9 +145,11 @@ def _naming(bundle: Bundle, flow: Flow, packages: Packages) -> tuple[list[str], 
 
 
 def _lookups(source: Source) -> Iterator[_Lookup]:
+    if "named_parameters" not in source.text or ".get(" not in source.text:
+        return
     for name, function in named_functions(source):
         for loop in loops(function):
-            if not loop.name or not _insideown(function, loop):
+            if not loop.name or loop.inside not in own(function):
                 continue
             for node in walked(loop.inside):
                 if isinstance(node, ast.Call) and _is_get(node) and _made_from(node.args[0], loop):
@@ -160,10 +157,6 @@ def _lookups(source: Source) -> Iterator[_Lookup]:
                     holder = variable(source, name, node.func.value)
                     if holder is not None:
                         yield _Lookup(source, loop, node, holder)
-
-
-def _insideown(function: ast.AST, loop: Loop) -> bool:
-    return any(node is loop.inside for node in own(function))
 
 
 def _is_get(node: ast.Call) -> bool:
@@ -192,7 +185,7 @@ def _asked(lookup: _Lookup, names: tuple[str, ...]) -> Iterator[tuple[str, str]]
     assert lookup.source.tree is not None
     for name, met in rounds(lookup.loop, names, constants(lookup.source.tree)):
         for one in met:
-            if one.node is lookup.call:
+            if lookup.call in one.nodes:
                 key = evaluate(lookup.call.args[0], one.env)
                 if isinstance(key, str):
                     yield name, key
@@ -257,7 +250,7 @@ def _gather(
     found.places.append(bundle.place(source.path, getattr(node, "lineno", 0), "stores under this name"))
     for _, met in rounds(loop, names, constants(source.tree)):
         for one in met:
-            if one.node is key:
+            if key in one.nodes:
                 try:
                     made = evaluate(key, one.env)
                 except UnsureError:

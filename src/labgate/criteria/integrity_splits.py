@@ -11,7 +11,7 @@ from labgate.bundle import Bundle
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._objectives import body, returns
-from labgate.criteria._samples import Split, reached, splits
+from labgate.criteria._samples import Split, Trace, reached
 from labgate.finding import Answer, Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
 from labgate.flow.events import Call, ConfigRead, Entered, Event, Place, Put, Test, Walk, evidence
@@ -35,7 +35,7 @@ class _Choice:
         return self.event.place
 
 
-def _choices(walk: Walk) -> Iterator[_Choice]:
+def _choices(walk: Walk, splits: Trace) -> Iterator[_Choice]:
     """What a walk tunes or selects, and on which splits."""
     for event in walk.of(Call, Test):
         if not reached(event):
@@ -118,7 +118,8 @@ def nothing_is_chosen_on_the_test_split(bundle: Bundle, contract: Contract, flow
         study.optimize(lambda trial: accuracy(train(trial, parts["train"]), parts["test"]), n_trials=20)
     """
     walks = [walk for walk in flow.training if walk.mode == contract.full.name]
-    choices = [choice for walk in walks for choice in _choices(walk)]
+    splits = Trace()
+    choices = [choice for walk in walks for choice in _choices(walk, splits)]
     shown = frozenset(split for walk in walks for _, _, value in _reported(walk) for split in splits(value))
     by_test: dict[str, list[tuple[_Choice, Split]]] = {}
     for choice in choices:
@@ -126,7 +127,7 @@ def nothing_is_chosen_on_the_test_split(bundle: Bundle, contract: Contract, flow
         if split is not None and choice.event.certain:
             by_test.setdefault(split.data, []).append((choice, split))
     for chosen in by_test.values():
-        yield _chosen_on_test(bundle, contract, chosen)
+        yield _chosen_on_test(bundle, contract, chosen, splits)
     if by_test:
         return
     doubtful = [choice for choice in choices if any(split.kind == "test" for split in choice.splits)]
@@ -137,7 +138,7 @@ def nothing_is_chosen_on_the_test_split(bundle: Bundle, contract: Contract, flow
     elif settled:
         where = {c.place.line: evidence(bundle, c.place, f"chooses {c.what}") for c in settled}
         yield passed(f"what is chosen hangs on {_listed(settled[0].splits)}", *list(where.values())[:3])
-        yield from _chosen_and_reported(bundle, walks, settled)
+        yield from _chosen_and_reported(bundle, settled, shown)
     elif not walks or any(walk.truncated for walk in walks):
         yield cannot_tell("the training could not be followed to its end")
     elif choices:
@@ -152,7 +153,9 @@ def nothing_is_chosen_on_the_test_split(bundle: Bundle, contract: Contract, flow
             yield cannot_tell("nothing is seen to be chosen or reported")
 
 
-def _chosen_on_test(bundle: Bundle, contract: Contract, chosen: list[tuple[_Choice, Split]]) -> Answer:
+def _chosen_on_test(
+    bundle: Bundle, contract: Contract, chosen: list[tuple[_Choice, Split]], splits: Trace
+) -> Answer:
     split = chosen[0][1]
     places = {
         (choice.place.path, choice.place.line): evidence(bundle, choice.place, f"chooses {choice.what} by it")
@@ -163,14 +166,14 @@ def _chosen_on_test(bundle: Bundle, contract: Contract, chosen: list[tuple[_Choi
     return failed(
         f"{says} hang{'s' if ' and ' not in says else ''} on the test split, {split}",
         *places.values(),
-        *_looks(bundle, chosen),
+        *_looks(bundle, chosen, splits),
         *loads.values(),
         *_settings(bundle, contract, chosen[0][0].walk, split),
         do="hold out a part of the training split for it, and look at the test split once, at the end",
     )
 
 
-def _looks(bundle: Bundle, chosen: list[tuple[_Choice, Split]]) -> list[Evidence]:
+def _looks(bundle: Bundle, chosen: list[tuple[_Choice, Split]], splits: Trace) -> list[Evidence]:
     """Where an objective looks at the split, and what it hands back."""
     found: dict[Evidence, None] = {}
     for choice, split in chosen:
@@ -205,16 +208,10 @@ def _settings(bundle: Bundle, contract: Contract, walk: Walk, split: Split) -> l
     return list(found.values())[:2]
 
 
-def _chosen_and_reported(bundle: Bundle, walks: list[Walk], settled: list[_Choice]) -> Iterator[Answer]:
+def _chosen_and_reported(bundle: Bundle, settled: list[_Choice], shown: frozenset[Split]) -> Iterator[Answer]:
     """Where the only held-out examples choose and are reported too: the number is a little too good."""
     chosen = {(s.data, s.kind) for c in settled for s in c.splits if s.kind == "validation"}
-    looked = {
-        (s.data, s.kind)
-        for walk in walks
-        for _, _, value in _reported(walk)
-        for s in splits(value)
-        if s.kind != "train" or s.part
-    }
+    looked = {(s.data, s.kind) for s in shown if s.kind != "train" or s.part}
     if chosen and looked == chosen:
         places = {c.place.line: evidence(bundle, c.place, f"chooses {c.what}") for c in settled}
         yield remarked(
@@ -250,6 +247,7 @@ def validation_is_not_the_training_data(bundle: Bundle, contract: Contract, flow
     wrong: dict[tuple[str, int, str], tuple[Event, Split]] = {}
     fine: list[Event] = []
     called = False
+    splits = Trace()
     for walk in walks:
         for event, key, value in _reported(walk):
             called = called or _VALIDATION.search(key) is not None

@@ -25,6 +25,9 @@ SCALER = ("torch.cuda.amp.GradScaler", "torch.amp.GradScaler", "torch.cuda.amp.g
 _PRECISION = re.compile(
     r"(^|[._])(mixed_precision|precision|amp_dtype|autocast_dtype|torch_dtype|dtype|amp)$"
 )
+_EVERY = re.compile(
+    r"get_peft_model\(\)(\.(base_model|model|module))*\.(named_)?parameters\(\)(\[\])+\.requires_grad$"
+)
 _BF16 = {"bf16", "bfloat16", "torch.bfloat16", "bf16-mixed"}
 
 
@@ -232,11 +235,7 @@ def _thaws(event: Call | Put) -> bool:
     if "peft.get_peft_model()" not in path:
         return False
     if isinstance(event, Put):
-        every = re.search(
-            r"get_peft_model\(\)(\.(base_model|model|module))*\.(named_)?parameters\(\)(\[\])+\.requires_grad$",
-            path,
-        )
-        return bool(every) and event.attribute and event.value == Known(True)
+        return bool(_EVERY.search(path)) and event.attribute and event.value == Known(True)
     tail = path.rpartition(".")[2]
     if tail == "requires_grad_":
         given = event.argument(0, "requires_grad")
