@@ -303,9 +303,7 @@ def report(
             print(f"  {repo}@{commit[:8]} {finding['check']} {spot}: {finding['says'][:200]}")
         return
     counted = [d for d in defects if d["decides"] == "reading" and arguments.only in d["repo"]]
-    print(
-        "\nDefects that stood in the generated commit, were mended later, and can be decided by reading:\n"
-    )
+    print("\nDefects that stood in the generated commit, were mended later, and can be decided by reading:\n")
     print(table(counted, results))
 
 

@@ -243,16 +243,18 @@ def versions(**known):
 
 def asked(question, bundle, contract=CONTRACT, packages=None):
     """What a check answers about `bundle`, each answer with its impact."""
-    with Compositions(bundle, contract, CHILD) as compositions:
-        facts = {
-            "bundle": bundle,
-            "contract": contract,
-            "compositions": compositions,
-            "flow": Flow(bundle, contract, compositions),
-            "packages": packages or versions(),
-        }
-        (check,) = [check for check in all_checks() if check.question is question]
-        made = list(question(**{name: facts[name] for name in check.needs}))
+    compositions = Compositions(bundle, contract, CHILD)
+    configs = frozenset((path, file.text) for path, file in bundle.files.items() if path.endswith(".yaml"))
+    compositions.composer = KEPT.setdefault(configs, compositions.composer)
+    facts = {
+        "bundle": bundle,
+        "contract": contract,
+        "compositions": compositions,
+        "flow": Flow(bundle, contract, compositions),
+        "packages": packages or versions(),
+    }
+    (check,) = [check for check in all_checks() if check.question is question]
+    made = list(question(**{name: facts[name] for name in check.needs}))
     return [replace(answer, impact=answer.impact or check.impact) for answer in made]
 
 

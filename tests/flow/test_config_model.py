@@ -35,47 +35,47 @@ STEPS = st.lists(
 
 def real_steps(cfg, steps):
     """What the library does: its containers, or the exception's name."""
-    for what, *given in steps:
+    for what, *more in steps:
         if what == "struct":
-            OmegaConf.set_struct(cfg, given[0])
+            OmegaConf.set_struct(cfg, more[0])
         elif what == "set":
-            cfg[given[0]] = given[1]
+            cfg[more[0]] = more[1]
         elif what == "merge":
-            other = OmegaConf.create(given[0])
-            if given[1]:
+            other = OmegaConf.create(more[0])
+            if more[1]:
                 OmegaConf.set_struct(other, True)
             cfg = OmegaConf.merge(cfg, other)
         elif what == "merged into":
-            cfg = OmegaConf.merge(OmegaConf.create(given[0]), cfg)
+            cfg = OmegaConf.merge(OmegaConf.create(more[0]), cfg)
         elif what == "deepcopy":
             cfg = copy.deepcopy(cfg)
-        elif what == "down" and isinstance(cfg.get(given[0]), omegaconf.DictConfig):
-            cfg = cfg[given[0]]
+        elif what == "down" and isinstance(cfg.get(more[0]), omegaconf.DictConfig):
+            cfg = cfg[more[0]]
     return cfg
 
 
 def our_steps(node, steps):
-    for what, *given in steps:
+    for what, *more in steps:
         if what == "struct":
-            node.flags["struct"] = given[0]
+            node.flags["struct"] = more[0]
         elif what == "set":
-            value = from_plain(given[1])
-            node.assign(given[0], value, set_item, attribute=False)
+            value = from_plain(more[1])
+            node.assign(more[0], value, set_item, attribute=False)
         elif what == "merge":
-            other = from_plain(given[0])
-            if given[1]:
+            other = from_plain(more[0])
+            if more[1]:
                 other.flags["struct"] = True
             node, refused = merge(node, [other])
             if refused:
                 raise ConfigFault("ConfigKeyError", refused[0])
         elif what == "merged into":
-            node, refused = merge(from_plain(given[0]), [node])
+            node, refused = merge(from_plain(more[0]), [node])
             if refused:
                 raise ConfigFault("ConfigKeyError", refused[0])
         elif what == "deepcopy":
             node = merge(node, [])[0]
-        elif what == "down" and isinstance(node.get(given[0], NONE), Node):
-            node = node.read(given[0], attribute=False)
+        elif what == "down" and isinstance(node.get(more[0], NONE), Node):
+            node = node.read(more[0], attribute=False)
     return node
 
 

@@ -89,7 +89,7 @@ def test_a_section_that_only_the_proposed_run_has_is_missing_for_the_baseline_al
         'if "sharpness" in cfg and cfg.sharpness.rho > 0:\n    print("on")',
         "try:\n    rho = cfg.sharpness.rho\nexcept AttributeError:\n    rho = 0.0\nprint(rho + 1)",
         'name = "sharp" + "ness"\nrho = cfg[name].rho if name in cfg else 0.0',
-        'sections = {k: v for k, v in cfg.items() if k == "sharpness"}\nfor s in sections.values():\n    print(s.rho)',
+        'found = {k: v for k, v in cfg.items() if k == "sharpness"}\nfor s in found.values():\n    print(s.rho)',
         'match cfg.run_id:\n    case "ours":\n        print(cfg.sharpness.rho)\n    case _:\n        pass',
     ],
 )
@@ -178,7 +178,8 @@ def test_the_child_that_main_starts_is_followed_with_its_own_arguments():
     walks = follow(
         """
         import subprocess, sys
-        subprocess.run([sys.executable, "-u", "-m", "src.train", f"run={cfg.run}", f"mode={cfg.mode}"], check=True)
+        words = [sys.executable, "-u", "-m", "src.train", f"run={cfg.run}", f"mode={cfg.mode}"]
+        subprocess.run(words, check=True)
         """,
         src__train=HEAD.format(body="    print(cfg.run, cfg.mode)"),
     )
@@ -378,9 +379,8 @@ def test_an_exception_that_the_config_is_sure_to_bring_about_is_met():
 
 
 def test_a_section_that_lies_one_level_too_deep_is_said_to_stand_there_and_read_from_there():
-    walk = follow("print(cfg.training.epochs)", merge=False)
-    read = "OmegaConf.set_struct(cfg, False)\ncfg.run = OmegaConf.load('config/runs/ours.yaml')\nprint(cfg.training.epochs)"
-    walk = follow(read, merge=False)["ours full"]
-    missing = [fault for fault in walk.of(Fault)]
+    lift = "OmegaConf.set_struct(cfg, False)\ncfg.run = OmegaConf.load('config/runs/ours.yaml')\n"
+    walk = follow(lift + "print(cfg.training.epochs)", merge=False)["ours full"]
+    missing = list(walk.of(Fault))
     assert [(fault.key, fault.stands_at) for fault in missing] == [("training", "run.training")]
     assert plain(calls(walk, "builtins.print")[0].args[0]) == 3

@@ -47,7 +47,7 @@ class Encoder:
         return embeddings + self.layers * (attention + feed_forward + 4 * self.width)
 
     def adapter(self, rank: int, targets: list[str]) -> tuple[int, list[str]]:
-        """Parameters of LoRA pairs of `rank` on the Linear layers that `targets` name, and the names that hit.
+        """Parameters of LoRA pairs of `rank` on the layers that `targets` name, and the names that hit.
 
         A pair on a layer from n to m values has rank * (n + m) parameters; a target hits by its last parts.
         """
@@ -153,7 +153,7 @@ def declared_budget_is_what_rank_and_targets_give(flow: Flow, compositions: Comp
         gives = _measured(flow, runs)
         if not heeded:
             yield failed(
-                f"{key} declares {share:.2%} of the backbone and is read by nothing{gives[0] if gives else ''}",
+                f"{key} declares {share:.2%} of the backbone; nothing reads it{gives[0] if gives else ''}",
                 *places,
                 *(gives[1] if gives else ()),
                 do="derive the rank from the budget, or drop the claim",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from labgate.flow.events import Event, Fault, Place, Walk
-from labgate.flow.values import ABSENT, NONE, UNKNOWN, Module, Seq, Value, join
+from labgate.flow.values import ABSENT, UNKNOWN, Map, Module, Scope, Seq, Value, join
 
 if TYPE_CHECKING:
     from labgate.bundle import Bundle
@@ -70,6 +70,38 @@ class Machine:
         self.entered: set[int] = set()
         self.doubts: list[Value] = []
         """What the undecided tests around a statement were about: what is counted there depends on it."""
+
+    scope: Scope
+    argv: Seq
+
+    # What the parts that are built on this ask of one another: each is written where it belongs.
+
+    def evaluate(self, node: ast.expr | None) -> Value:
+        """What an expression is worth. See `expressions`."""
+        raise NotImplementedError
+
+    def call(
+        self,
+        func: Value,
+        args: list[Value],
+        kwargs: dict[str, Value],
+        node: ast.Call | None,
+        spread: bool = False,
+    ) -> Value:
+        """Call `func`. See `calls`."""
+        raise NotImplementedError
+
+    def iterate(self, value: Value) -> list[Value] | None:
+        """The items of a loop over `value`, None when they are not all known. See `iteration`."""
+        raise NotImplementedError
+
+    def truth(self, value: Value) -> bool | None:
+        """`bool(value)`, None when it cannot be known. See `expressions`."""
+        raise NotImplementedError
+
+    def spread(self, made: Map, value: Value) -> None:
+        """`**value` into `made`. See `expressions`."""
+        raise NotImplementedError
 
     def step(self) -> None:
         self.steps += 1
@@ -244,5 +276,3 @@ ANCESTORS: dict[str, tuple[str, ...]] = {
     "ZeroDivisionError": ("ArithmeticError",),
 }
 """Base classes of the exceptions that faults are made of, Exception and BaseException left out."""
-
-__all__ = ["NONE", "CaughtError", "Flowing", "Machine", "OutOfStepsError"]

@@ -150,7 +150,7 @@ class Seq(Value):
 
 
 class Map(Value):
-    """A dict. Keys are Python values; when `open` there may be others, drawn from `of` where that is known."""
+    """A dict by Python values; when `open` there may be others, drawn from `of` where that is known."""
 
     __slots__ = ("items", "of", "open")
 
@@ -263,7 +263,7 @@ class Class(Value):
 
     @property
     def closed(self) -> bool:
-        """Whether every base is a class of the bundle (or object), so that what is not there does not exist."""
+        """Whether every base is a class of the bundle or object: what is not there does not exist."""
         return all(
             (isinstance(base, Class) and base.closed)
             or (isinstance(base, External) and base.path == "builtins.object")
@@ -428,7 +428,7 @@ def concat(*values: Value) -> Known | Text:
 
 
 def sources(value: Value, depth: int = 24) -> Iterator[External]:
-    """Every outside value that `value` was made from: itself, what it was reached from, what was handed in."""
+    """Every outside value that `value` was made from: itself, what it was reached from, its arguments."""
     yield from _sources(value, depth, set())
 
 

@@ -6,10 +6,13 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from labgate.bundle.syntax import walked
+from labgate.flow.attributes import bind
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Call, ConfigWrite, Fault, Put, Started, Test, Use, Walk
-from labgate.flow.expressions import LONGEST, Expressions, bind, hashable
+from labgate.flow.expressions import Expressions
 from labgate.flow.machine import DEPTH, ROOT, CaughtError, Flowing, OutOfStepsError
+from labgate.flow.operators import hashable
+from labgate.flow.registry import LONGEST
 from labgate.flow.values import (
     ABSENT,
     NONE,
@@ -231,7 +234,7 @@ class Walker(Expressions):
         """`holder.name = value`."""
         if isinstance(holder, Node):
             self.write_config(holder, name, value, node, attribute=True)
-        elif isinstance(holder, Instance) or isinstance(holder, Class):
+        elif isinstance(holder, Instance | Class):
             self.put(holder.attrs, name, value)
         elif isinstance(holder, Module):
             self.put(holder.scope.names, name, value)
@@ -756,7 +759,7 @@ class Walker(Expressions):
         return Flowing.RAISE
 
     def raised(self, node: ast.Raise, kind: str, value: Value) -> None:
-        """The code is sure to raise by itself: the config, or what it starts with, is not what it asks for."""
+        """The code is sure to raise by itself: what it starts with is not what it asks for."""
         said = (
             value.call.args[0] if isinstance(value, External) and value.call and value.call.args else UNKNOWN
         )

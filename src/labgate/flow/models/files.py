@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from labgate.bundle import BrokenFileError
 from labgate.flow.events import Call
-from labgate.flow.expressions import methods, models
 from labgate.flow.machine import ROOT
+from labgate.flow.registry import methods, models
 from labgate.flow.values import (
     NONE,
     UNKNOWN,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from labgate.flow.attributes import bind
 from labgate.flow.events import Call
-from labgate.flow.expressions import bind, models
+from labgate.flow.registry import models
 from labgate.flow.values import (
     NONE,
     UNKNOWN,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from labgate.compose import Request
 from labgate.flow.config import Broken, ListNode, Node, from_plain
 from labgate.flow.events import Call
-from labgate.flow.expressions import models
 from labgate.flow.machine import ROOT
+from labgate.flow.registry import models
 from labgate.flow.values import Function, Known, Map, Seq, Text, Unknown, Value, text_of
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from labgate.bundle import BrokenFileError
 from labgate.flow import config
 from labgate.flow.config import ConfigFault, ListNode, Node, adopt, from_plain
 from labgate.flow.events import Call, ConfigRead, ConfigWrite, How
-from labgate.flow.expressions import METHODS, Method, methods, models
 from labgate.flow.models.files import inside, known_path
+from labgate.flow.registry import METHODS, Method, methods, models
 from labgate.flow.values import (
     ABSENT,
     NONE,

@@ -7,7 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from labgate.flow.events import Call
-from labgate.flow.expressions import models
+from labgate.flow.registry import models
 from labgate.flow.values import (
     NONE,
     UNKNOWN,

@@ -6,17 +6,11 @@ import builtins
 from typing import TYPE_CHECKING
 
 from labgate.flow import config
+from labgate.flow.attributes import assigned, bind
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Ask, Call, ConfigRead, How
-from labgate.flow.expressions import (
-    METHODS,
-    Method,
-    assigned,
-    bind,
-    hashable,
-    methods,
-    models,
-)
+from labgate.flow.operators import hashable
+from labgate.flow.registry import METHODS, Method, methods, models
 from labgate.flow.values import (
     ABSENT,
     NONE,
@@ -410,7 +404,7 @@ def _next(walker: Walker, call: Call) -> Value | None:
 
 @models("builtins.super")
 def _super(walker: Walker, call: Call) -> Value | None:
-    from labgate.flow.expressions import Super
+    from labgate.flow.registry import Super
 
     if len(call.args) == 2 and isinstance(call.args[0], Class):
         return Super(call.args[0], call.args[1])
@@ -428,8 +422,7 @@ def _partial(walker: Walker, call: Call) -> Value | None:
     defaults = dict(func.defaults)
     defaults.update(zip(names, call.args[1:], strict=False))
     defaults.update(call.kwargs)
-    made = Function(func.node, func.scope, defaults, func.bound, func.owner)
-    return made
+    return Function(func.node, func.scope, defaults, func.bound, func.owner)
 
 
 @models("types.SimpleNamespace", "argparse.Namespace")
