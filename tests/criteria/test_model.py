@@ -377,6 +377,14 @@ def test_going_back_inside_no_grad_blocks():
     assert passes(LOSS, bundle.edit(TRAIN_PY, "        loss = model(**batch)\n", "        loss = batch\n"))
 
 
+def test_going_back_in_a_function_that_is_decorated_with_no_grad_blocks():
+    bundle = READY.edit(TRAIN_PY, "def fit(", "@torch.no_grad()\ndef fit(")
+    assert lines(the_failure(LOSS, bundle)) == [at(bundle, TRAIN_PY, "loss.backward()")]
+    assert passes(
+        LOSS, bundle.edit(TRAIN_PY, 'torch.autocast("cuda", dtype=torch.bfloat16)', "torch.enable_grad()")
+    )
+
+
 def test_gradients_that_nothing_clears_mislead():
     bundle = READY.edit(TRAIN_PY, "            optimizer.zero_grad()\n", "")
     answer = the_failure(CLEARED, bundle)

@@ -89,7 +89,7 @@ def test_a_section_that_only_the_proposed_run_has_is_missing_for_the_baseline_al
         'if "sharpness" in cfg and cfg.sharpness.rho > 0:\n    print("on")',
         "try:\n    rho = cfg.sharpness.rho\nexcept AttributeError:\n    rho = 0.0\nprint(rho + 1)",
         'name = "sharp" + "ness"\nrho = cfg[name].rho if name in cfg else 0.0',
-        'found = {k: v for k, v in cfg.items() if k == "sharpness"}\nfor s in found.values():\n    print(s.rho)',
+        'found = {k: v for k, v in cfg.items() if k == "sharpness"}\nfor s in found.values():\n    s.rho',
         'match cfg.run_id:\n    case "ours":\n        print(cfg.sharpness.rho)\n    case _:\n        pass',
     ],
 )

@@ -301,30 +301,34 @@ def _written(bundle: Bundle) -> Iterator[Evidence]:
 
 
 def _ungraded(source: Source) -> Iterator[tuple[str, int]]:
-    """Losses both computed and gone back from inside one `with torch.no_grad()`: (name, line of the call)."""
+    """Losses both computed and gone back from under one `no_grad`: (name, line of the call).
+
+    `no_grad` stands in a `with`, or decorates a function.
+    """
     for node in source.nodes:
-        if not isinstance(node, ast.With) or not any(_is_no_grad(item.context_expr) for item in node.items):
+        if isinstance(node, ast.With):
+            quiet = any(_is_no_grad(item.context_expr) for item in node.items)
+        elif isinstance(node, ast.FunctionDef):
+            quiet = any(_is_no_grad(decorator) for decorator in node.decorator_list)
+        else:
             continue
-        inside = [part for statement in node.body for part in walked(statement)]
+        inside = [part for statement in node.body for part in ast.walk(statement)] if quiet else []
         if any(
             isinstance(p, ast.Attribute) and p.attr in ("enable_grad", "set_grad_enabled") for p in inside
         ):
             continue
         made = {
-            target.id: part
-            for part in node.body
-            if isinstance(part, ast.Assign) and isinstance(part.value, ast.Call)
+            target.id
+            for part in inside
+            if isinstance(part, ast.Assign)
+            and any(isinstance(inner, ast.Call) for inner in ast.walk(part.value))
             for target in part.targets
             if isinstance(target, ast.Name)
         }
         for part in inside:
-            if (
-                isinstance(part, ast.Call)
-                and isinstance(part.func, ast.Attribute)
-                and part.func.attr == "backward"
-            ):
+            if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
                 held = part.func.value
-                if isinstance(held, ast.Name) and held.id in made:
+                if part.func.attr == "backward" and isinstance(held, ast.Name) and held.id in made:
                     yield held.id, part.lineno
 
 
