@@ -18,7 +18,7 @@ from labgate.criteria._wandb import State, begins, is_init, whole
 from labgate.finding import Answer, Impact, cannot_tell, failed, passed
 from labgate.flow import Flow
 from labgate.flow.events import Call, Event, Fault, Put, Walk, evidence
-from labgate.flow.values import External, Known, Map, OneOf, Seq, Text, Unknown, Value, options
+from labgate.flow.values import NONE, External, Known, Map, OneOf, Seq, Text, Unknown, Value, options
 
 
 def stops_early(walk: Walk) -> bool:
@@ -157,7 +157,9 @@ def unwritable(value: Value, depth: int = 8) -> dict[str, External]:
     if depth <= 0:
         return found
     if isinstance(value, OneOf):
-        each = [unwritable(option, depth - 1) for option in value.options if not isinstance(option, Unknown)]
+        # None stands for a run that could not be had, and such a run is not written
+        met = [o for o in value.options if not isinstance(o, Unknown) and o != NONE]
+        each = [unwritable(option, depth - 1) for option in met]
         for kind in each[0] if each else ():
             if all(kind in other for other in each):
                 found[kind] = each[0][kind]

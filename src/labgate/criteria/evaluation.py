@@ -17,6 +17,7 @@ from labgate.criteria._tracing import (
     cut,
     evaluation_walk,
     nodes_at,
+    parts_of,
     reached,
     texts,
 )
@@ -300,6 +301,12 @@ def retrieved_data_can_be_written(bundle: Bundle, flow: Flow) -> Answers:
                     impact=Impact.BLOCKS,
                 )
     if bad:
+        return
+    doubtful = [c for c in dumps if c.args and "default" not in c.kwargs and "cls" not in c.kwargs]
+    doubtful = [c for c in doubtful if any(_lookups.cannot_be_written(part) for part in parts_of(c.args[0]))]
+    if doubtful:
+        place = evidence(bundle, doubtful[0].place, "perhaps not plain data")
+        yield cannot_tell(f"something of W&B's own may be handed to {doubtful[0].path}", place)
         return
     fetched = {use.path: use for use in walk.of(Use) if reached(bundle, use)}
     history = next(

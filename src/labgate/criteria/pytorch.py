@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._training import Course
@@ -312,7 +311,7 @@ def _ungraded(source: Source) -> Iterator[tuple[str, int]]:
             quiet = any(_is_no_grad(decorator) for decorator in node.decorator_list)
         else:
             continue
-        inside = [part for statement in node.body for part in ast.walk(statement)] if quiet else []
+        inside = [part for statement in node.body for part in walked(statement)] if quiet else []
         if any(
             isinstance(p, ast.Attribute) and p.attr in ("enable_grad", "set_grad_enabled") for p in inside
         ):
@@ -321,7 +320,7 @@ def _ungraded(source: Source) -> Iterator[tuple[str, int]]:
             target.id
             for part in inside
             if isinstance(part, ast.Assign)
-            and any(isinstance(inner, ast.Call) for inner in ast.walk(part.value))
+            and any(isinstance(inner, ast.Call) for inner in walked(part.value))
             for target in part.targets
             if isinstance(target, ast.Name)
         }

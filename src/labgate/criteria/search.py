@@ -164,10 +164,10 @@ def what_is_searched_takes_effect(flow: Flow, contract: Contract, compositions: 
         are = "is" if len(names) == 1 else "are"
         spaces = [evidence for name in names for evidence in lost[places[0]][name]]
         yield failed(
-            f"the search sets {', '.join(names)}, which {are} in no run's config and which nothing reads",
+            f"the search sets {', '.join(names)}, which {are} read by nothing: no run's config has a key of that path",
             *places,
             *dict.fromkeys(spaces),
-            do="map each search key to the config path that it is meant for",
+            do=f"map each search key to the config path that it is meant for{_meant(names, everywhere)}",
         )
     if not lost:
         yield passed(
@@ -175,6 +175,14 @@ def what_is_searched_takes_effect(flow: Flow, contract: Contract, compositions: 
             if written
             else "nothing is searched"
         )
+
+
+def _meant(names: tuple[str, ...], read: set[str]) -> str:
+    """Keys that are read and end alike, as a hint."""
+    found = [
+        key for name in names for key in sorted(read) if key.rpartition(".")[2] == name.rpartition(".")[2]
+    ]
+    return f", such as {', '.join(found[:3])}" if found else ""
 
 
 def _space(compositions: Compositions, run_id: str, key: str) -> list[Evidence]:
