@@ -199,7 +199,7 @@ def main() -> int:
         arguments.json.write_text(json.dumps(list(results.values()), indent=1))
     if arguments.docs:
         arguments.docs.write_text(page(defects, passed, results, run(repaired, arguments)))
-    else:
+    if arguments.sample or not arguments.docs:
         report(arguments, defects, passed, results)
     return 0
 

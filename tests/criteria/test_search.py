@@ -180,7 +180,7 @@ def test_one_whose_refusal_is_caught_is_not_told():
 def test_a_value_put_at_the_root_where_nothing_reads_it_fails_and_shows_where_it_is_searched():
     bundle = READY.edit("src/main.py", "cfg.training.lr = trial", "cfg['lr'] = trial")
     answer = the_failure(heeding, bundle)
-    assert answer.says == "the search sets lr, which is read by nothing"
+    assert answer.says == "the search sets lr, which is read by nothing: no run has such a key"
     assert places(answer) == ["src/main.py:12", "config/runs/magnitude.yaml:7"]
     assert [e.label for e in answer.evidence] == ["the sampled value goes here", "searched"]
 

@@ -3,7 +3,8 @@
 import pytest
 from pruning import CHILD, READY, asked, at, lines, passes, the_failure
 
-from labgate.bundle import Promise
+from labgate.bundle import Bundle, Promise
+from labgate.contract import load
 from labgate.criteria import tracking
 from labgate.finding import Impact, Outcome
 
@@ -294,6 +295,21 @@ def test_a_search_that_leaves_wandb_disabled_behind_it_fails():
     )
     answer = the_failure(tracking.tracked_modes_reach_wandb, bundle)
     assert at(bundle, TRAIN, 'tried.wandb.mode = "disabled"') in lines(answer)
+
+
+def test_a_sanity_run_in_the_project_of_the_real_one_fails():
+    contract = load("airas-2026-08")
+    files = {path: READY.text(path).replace("config/runs/", "config/run/") for path in READY.files}
+    files = {path.replace("config/runs/", "config/run/"): text for path, text in files.items()}
+    bundle = Bundle.from_files(files)
+    answer = the_failure(tracking.small_modes_log_to_their_own_projects, bundle, contract)
+    assert lines(answer) == [at(bundle, TRAIN, "wandb.init(")]
+    apart = bundle.edit(
+        TRAIN,
+        "    return cfg\n",
+        '    if cfg.mode != "full":\n        cfg.wandb.project += "-" + cfg.mode\n    return cfg\n',
+    )
+    assert passes(tracking.small_modes_log_to_their_own_projects, apart, contract)
 
 
 def test_a_configuration_recorded_before_the_search_misleads():

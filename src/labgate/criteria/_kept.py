@@ -20,7 +20,7 @@ from labgate.criteria._wandb import (
     names_of,
     told,
 )
-from labgate.finding import cannot_tell, failed, passed
+from labgate.finding import cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
 from labgate.flow.events import Call, ConfigRead, ConfigWrite, Event, Put, Walk, evidence
 from labgate.flow.values import External, Known, Unknown, Value, plain, sources, text_of
@@ -57,13 +57,20 @@ def summary(bundle: Bundle, flow: Flow, walks: list[Walk]) -> Answers:
         lacking.append("no final or best metric")
     chosen = [key for key in keys if "best" in key.lower() and not re.search("optuna|param|pred|label", key)]
     dated = any(re.search(r"epoch|step|iter|round", key, re.IGNORECASE) for key in keys)
-    if chosen and not dated and not hidden and _epochs(walk) != 1:
-        lacking.append(f"{chosen[0]!r} and no best epoch")
+    undated = bool(chosen) and not dated and not hidden and _epochs(walk) != 1
     unmet = [m for m in _promised(bundle) if family(m) and not recorded_as(m, [*keys, *AUTOMATIC])]
     if not hidden:
         lacking += [f"nothing of {metric!r}, which was promised" for metric in unmet]
     places = distinct(known.summary.values())
     shown = [evidence(bundle, place.place, "into the summary") for place in places[:4]]
+    if not lacking and undated:
+        yield remarked(
+            f"the summary has {chosen[0]!r} and no best epoch ({who})",
+            *shown,
+            do="add the epoch of the best metric",
+        )
+    if undated and lacking:
+        lacking.append(f"{chosen[0]!r} and no best epoch")
     if not lacking:
         sure = [key for key, event in known.summary.items() if event.certain]
         if hidden and (not best or not sure):

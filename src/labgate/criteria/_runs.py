@@ -280,6 +280,25 @@ def online_mode(bundle: Bundle, walk: Walk) -> Answers:
         yield cannot_tell(f"whether W&B is online depends on what reading cannot know ({walk.name})", *places)
 
 
+def own_project(bundle: Bundle, walk: Walk, suffix: str) -> Answers:
+    """Whether the run's project ends in `suffix`."""
+    inits = [m.event for m in moments(bundle, walk) if is_init(m.event) and not m.searching]
+    sure = [e for e in inits if isinstance(e, Call) and e.certain]
+    project = sure[0].argument(None, "project") if sure else None
+    if not isinstance(project, Known) or not isinstance(project.value, str):
+        places = [evidence(bundle, event.place) for event in inits[:1]]
+        yield cannot_tell(f"to which project W&B logs is not known ({walk.name})", *places)
+    elif project.value.endswith(suffix):
+        place = evidence(bundle, sure[0].place, f"logs to {project.value}")
+        yield passed(f"W&B logs to a project of its own ({walk.name})", place)
+    else:
+        yield failed(
+            f"W&B logs to {project.value!r}, the project of the whole experiment ({walk.name})",
+            evidence(bundle, sure[0].place, f"logs to {project.value}"),
+            do=f"let the project's name end in {suffix!r} in this mode",
+        )
+
+
 def _never(bundle: Bundle, walk: Walk) -> list[Evidence]:
     """Calls of wandb.init that stand in the code, and are not come by."""
     for path, source in bundle.sources.items():

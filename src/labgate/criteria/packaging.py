@@ -90,7 +90,7 @@ def _no_project(bundle: Bundle, document: Mapping[str, Any]) -> Answer:
         places.append(_place(bundle, "build-system"))
     theirs = "; its metadata are Poetry's" if poetry else ""
     do = "move name, version and dependencies to [project], the dependencies as PEP 508 strings"
-    says = f"there is no [project] table{theirs}: uv sync refuses the project, and uv run installs nothing"
+    says = f"there is no [project] table{theirs}: uv installs none of them, and the first import fails"
     return failed(says, *places, do=do)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._training import Course

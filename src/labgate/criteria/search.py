@@ -164,7 +164,7 @@ def what_is_searched_takes_effect(flow: Flow, contract: Contract, compositions: 
         are = "is" if len(names) == 1 else "are"
         spaces = [evidence for name in names for evidence in lost[places[0]][name]]
         yield failed(
-            f"the search sets {', '.join(names)}, which {are} read by nothing: no run's config has a key of that path",
+            f"the search sets {', '.join(names)}, which {are} read by nothing: no run has such a key",
             *places,
             *dict.fromkeys(spaces),
             do=f"map each search key to the config path that it is meant for{_meant(names, everywhere)}",

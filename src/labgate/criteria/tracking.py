@@ -286,6 +286,25 @@ def tracked_modes_reach_wandb(bundle: Bundle, flow: Flow) -> Answers:
     yield from _once(answer for walk in walks for answer in _runs.online_mode(bundle, walk))
 
 
+@check("tracking.own-project", impact=Impact.BREACHES)
+def small_modes_log_to_their_own_projects(bundle: Bundle, contract: Contract, flow: Flow) -> Answers:
+    """A mode that only tries the experiment out logs to a W&B project of its own.
+
+    Such runs bear the ids of the real ones. In one project, the evaluation fetches five steps for a result.
+
+    Bad:
+        wandb.init(project=cfg.wandb.project)
+    Good:
+        wandb.init(project=cfg.wandb.project + {"sanity": "-sanity", "pilot": "-pilot"}.get(cfg.mode, ""))
+    """
+    suffixes = {mode.name: mode.project_suffix for mode in contract.modes if mode.project_suffix}
+    walks = [walk for walk in flow.training if walk.mode in suffixes]
+    if not walks:
+        yield cannot_tell("no walk of such a mode could be followed")
+        return
+    yield from _once(a for walk in walks for a in _runs.own_project(bundle, walk, suffixes[walk.mode]))
+
+
 @check("integrity.records-what-was-trained", impact=Impact.MISLEADS)
 def recorded_config_is_the_trained_one(bundle: Bundle, flow: Flow) -> Answers:
     """The configuration that W&B records is the one that the final run is trained with.
