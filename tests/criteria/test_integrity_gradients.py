@@ -5,7 +5,6 @@ from adapting import (
     CHILD,
     MODEL_PY,
     READY,
-    RUNS,
     TRAIN_PY,
     asked,
     at,
@@ -20,7 +19,6 @@ from labgate.criteria import _names as names_of
 from labgate.criteria.integrity_gradients import gradients_that_are_read_are_cleared as cleared
 from labgate.criteria.integrity_gradients import scaled_gradients_are_unscaled_first as unscaled
 from labgate.criteria.integrity_lookups import keys_made_from_names_can_match as keys
-from labgate.criteria.integrity_settings import settings_with_a_default_are_found as settings
 from labgate.finding import Impact, Outcome
 
 STEP = "            loss.backward()\n"
@@ -243,16 +241,3 @@ def misnamed(name):
     return in_all_runs("  rank: 4\n", "  rank: 4\n  late_fraction: 0.3\n").edit(
         TRAIN_PY, "cfg.model.strength * overlap", f'cfg.model.get("{name}", 0.0) * overlap'
     )
-
-
-def test_a_setting_asked_for_under_another_name_fails_and_shows_both():
-    bundle = misnamed("late_frac")
-    assert lines(the_failure(settings, bundle)) == [
-        at(bundle, TRAIN_PY, "late_frac"),
-        at(bundle, RUNS[0], "late_fraction"),
-    ]
-
-
-@pytest.mark.parametrize("name", ["late_fraction", "decay", "strength"])
-def test_a_setting_that_is_there_or_like_no_other_passes(name):
-    assert outcomes(settings, misnamed(name)) == {Outcome.PASS}

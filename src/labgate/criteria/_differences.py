@@ -36,7 +36,7 @@ def differences(
     for test in whole.of(Test):
         came.setdefault((test.place, id(test.node)), set()).add(test.came)
     for test in walk.of(Test):
-        if not is_reached(test) or test.came in came.get((test.place, id(test.node)), {test.came}):
+        if not is_reached(test) or test.came in came.get((test.place, id(test.node)), ()):
             continue
         keys = {r.key.rpartition(".")[2] for r in walk.of(ConfigRead) if spans(r.place, test.place)}
         if _only_sets(bundle, test, plain) or (keys and keys <= plain - {"mode", "trial_mode"}):

@@ -40,11 +40,15 @@ class Loop:
 
 @dataclass(frozen=True)
 class Limit:
-    """A test that ends a loop around the step after `batches` rounds; None when the number is not known."""
+    """A test that ends a loop around the step after `batches` rounds; None when the number is not known.
+
+    `at_least` where its counter does not count every round: there may be more of them.
+    """
 
     test: Test
     loop: Loop
     batches: int | None
+    at_least: bool = False
 
 
 class Course:
@@ -138,7 +142,7 @@ class Training:
                 for test in self.walk.of(Test):
                     same = test.place.path == loop.source.path and test.node is branch.test
                     if same and test.came is not False and self.inside(test):
-                        yield Limit(test, loop, _rounds(self, loop, branch))
+                        yield Limit(test, loop, _rounds(self, loop, branch), _skips_rounds(loop, branch))
                         break
 
 
@@ -219,12 +223,22 @@ def _rounds(training: Training, loop: Loop, branch: ast.If) -> int | None:
         first = _first_value(loop, branch, counter)
         if first is None:
             continue
-        met_at = (
-            limit - ahead + (1 if isinstance(op, ast.Gt) else 0)
-        )  # the counter's value when the loop is left
-        whole = max(0, met_at - first)  # rounds that were finished before
+        left_at = limit - ahead + (1 if isinstance(op, ast.Gt) else 0)
+        whole = max(0, left_at - first)  # rounds that were finished before
         return whole + (1 if branch.lineno > loop.step else 0)
     return None
+
+
+def _skips_rounds(loop: Loop, branch: ast.If) -> bool:
+    """Whether a counter of the test is raised in some rounds only, as one of optimizer steps may be."""
+    names = {_name(node) for node in walked(branch.test)} - {""}
+    return any(
+        isinstance(part, ast.AugAssign) and _name(part.target) in names
+        for node in walked(loop.node)
+        if isinstance(node, ast.If)
+        for statement in (*node.body, *node.orelse)
+        for part in walked(statement)
+    )
 
 
 def _first_value(loop: Loop, branch: ast.If, counter: str) -> int | None:

@@ -116,10 +116,13 @@ def _batches(bundle: Bundle, contract: Contract, flow: Flow, walk: Walk, most: i
     if known:
         first = min(known, key=lambda limit: limit.batches or 0)
         count = first.batches or 0
-        place = evidence(bundle, first.test.place, f"ends the loop after {count} batches")
-        return Seen(
-            count <= most, f"the trial trains on {count} batches, more than {most}", (place, step), walk
-        )
+        least = "at least " if first.at_least else ""
+        place = evidence(bundle, first.test.place, f"ends the loop after {least}{count} batches")
+        says = f"the trial trains on {least}{count} batches, more than {most}"
+        if first.at_least and count <= most:
+            says = "on how many batches the trial trains cannot be told"
+        good = None if first.at_least and count <= most else count <= most
+        return Seen(good, says, (place, step), walk)
     whole = next((w for w in flow.training if w.run_id == walk.run_id and w.mode == contract.full.name), None)
     others = differences(bundle, contract, walk, whole) if whole is not None else []
     small = [place for place, number in others if number is not None and number <= most]
