@@ -8,7 +8,6 @@ from adapting import (
     TRAIN_PY,
     asked,
     at,
-    in_all_runs,
     lines,
     outcomes,
     the_failure,
@@ -235,9 +234,3 @@ def test_what_is_more_than_strings_is_unsure(expression):
 
 
 # -- what is asked of the config
-
-
-def misnamed(name):
-    return in_all_runs("  rank: 4\n", "  rank: 4\n  late_fraction: 0.3\n").edit(
-        TRAIN_PY, "cfg.model.strength * overlap", f'cfg.model.get("{name}", 0.0) * overlap'
-    )

@@ -113,6 +113,26 @@ def test_batches_are_counted_by_where_the_test_stands(test, after, enough):
     assert passes(BATCHES, bundle) if enough else the_failure(BATCHES, bundle)
 
 
+def test_a_counter_of_optimizer_steps_counts_batches_at_least():
+    every_other = "            if index % 2:\n                steps += 1\n"
+    bundle = READY.edit(TRAIN_PY, LIMIT, "").edit(
+        TRAIN_PY, STEP, STEP + every_other + LIMIT.replace("index >= 2", "steps >= 2")
+    )
+    bundle = bundle.edit(TRAIN_PY, "    for epoch in", "    steps = 0\n    for epoch in")
+    assert outcomes(BATCHES, bundle) == {Outcome.SKIP}
+    assert "at least 4" in the_failure(BATCHES, bundle.edit(TRAIN_PY, "steps >= 2", "steps >= 4")).says
+
+
+def test_what_only_the_trial_comes_by_may_be_its_limit():
+    bundle = READY.edit(TRAIN_PY, LIMIT, "").edit(
+        TRAIN_PY, "    model = build(cfg)\n", "    loader = shortened(loader, cfg)\n    model = build(cfg)\n"
+    )
+    code = 'def shortened(loader, cfg):\n    if cfg.mode == "full":\n        return loader\n'
+    code += "    if len(loader) > 2:\n        return list(loader)[:2]\n    return loader\n"
+    bundle = bundle.edit(TRAIN_PY, "def measure(", f"{code}\n\ndef measure(")
+    assert outcomes(BATCHES, bundle) == {Outcome.SKIP}
+
+
 @pytest.mark.parametrize("number", [2, 50])
 def test_a_limit_in_a_variable_or_in_the_config_is_followed(number):
     variable = READY.edit(
