@@ -8,8 +8,10 @@ from labgate.finding import Impact, Outcome, passed
 from labgate.flow import Fault, Flow, Sighting, Started, Walk
 
 _IMPORTS = frozenset(("ModuleNotFoundError", "ImportError"))
-_ELSEWHERE = FROM_CONFIG | _IMPORTS | {"NameError", "SystemExit", "JSONDecodeError"}
+_ELSEWHERE = FROM_CONFIG | _IMPORTS | {"NameError"}
 """Kinds that another check speaks of."""
+_COMMAND_LINE = frozenset(("SystemExit", "JSONDecodeError"))
+"""Kinds that are met where a command line is parsed; the evaluation's has a check of its own."""
 
 
 @check("files.all-within", "complete.fully-functional", impact=Impact.BLOCKS)
@@ -66,8 +68,9 @@ def values_are_used_as_what_they_are(flow: Flow) -> Answers:
 
     def wanted(fault: Fault, walk: Walk) -> bool:
         # with a config that we put together ourselves, what a value is depends on how it is mended
+        parsed = fault.kind in _COMMAND_LINE and not (walk.mode and fault.key != "raise")
         ours = bool(walk.mended) and fault.kind in ("AttributeError", "TypeError")
-        return fault.kind not in _ELSEWHERE and fault.key != "hydra.main" and not ours
+        return fault.kind not in _ELSEWHERE and fault.key != "hydra.main" and not (ours or parsed)
 
     failures = 0
     for answer in fault_answers(

@@ -106,6 +106,7 @@ def _without_hydra(bundle: Bundle, contract: Contract, compositions: Composition
         f"{source.path} {says}, so nothing takes the command's {contract.run_key}=, results_dir= and mode",
         bundle.place(source.path, 1 if source.tree.body else 0),
         do="decorate its main function with hydra.main and call it",
+        impact=Impact.BREACHES,  # it runs, and heeds none of it
     )
 
 
