@@ -219,6 +219,8 @@ def test_ctrl_c_ends_quietly(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # a test run in the background ignores the signal, and a child would inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert child.stdout and child.stdout.readline() == b"ready\n"
     time.sleep(1)
