@@ -133,6 +133,14 @@ def test_what_only_the_trial_comes_by_may_be_its_limit():
     assert outcomes(BATCHES, bundle) == {Outcome.SKIP}
 
 
+def test_a_mode_that_reaches_the_training_by_the_environment_cannot_be_told():
+    bundle = READY.edit(TRAIN_PY, LIMIT, LIMIT.replace("cfg.mode ==", 'os.environ["MODE"] =='))
+    cut = bundle.edit(TRAIN_PY, "index >= 2", "enough(index)").edit(
+        TRAIN_PY, "import copy\n", "import copy\nimport os\n\nfrom limits import enough\n"
+    )
+    assert outcomes(BATCHES, cut) == {Outcome.SKIP}
+
+
 @pytest.mark.parametrize("number", [2, 50])
 def test_a_limit_in_a_variable_or_in_the_config_is_followed(number):
     variable = READY.edit(

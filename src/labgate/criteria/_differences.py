@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import walked
 from labgate.contract import Contract
 from labgate.criteria._training import is_reached
 from labgate.finding import Evidence
@@ -36,7 +37,11 @@ def differences(
     for test in whole.of(Test):
         came.setdefault((test.place, id(test.node)), set()).add(test.came)
     for test in walk.of(Test):
-        if not is_reached(test) or test.came in came.get((test.place, id(test.node)), ()):
+        if not is_reached(test):
+            continue
+        if test.came is None and _asks_for_mode(test, contract):
+            found[str(test.place)] = (evidence(bundle, test.place, "may go another way in a trial"), None)
+        if test.came in came.get((test.place, id(test.node)), ()):
             continue
         keys = {r.key.rpartition(".")[2] for r in walk.of(ConfigRead) if spans(r.place, test.place)}
         if _only_sets(bundle, test, plain) or (keys and keys <= plain - {"mode", "trial_mode"}):
@@ -48,6 +53,16 @@ def differences(
 
 def spans(place: Place, other: Place) -> bool:
     return place.path == other.path and other.line <= place.line <= max(other.line, other.end_line)
+
+
+def _asks_for_mode(test: Test, contract: Contract) -> bool:
+    """Whether an undecided test speaks of a mode: of its name, or of a variable that is called so."""
+    words = {mode.name for mode in contract.modes} | {"mode"}
+    for node in walked(test.node):
+        said = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "value", None)
+        if isinstance(said, str) and any(word in said.lower() for word in words):
+            return True
+    return False
 
 
 def _statement(bundle: Bundle, test: Test) -> ast.If | ast.IfExp | None:

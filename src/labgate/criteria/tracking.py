@@ -341,6 +341,7 @@ def training_dumps_no_json(bundle: Bundle, contract: Contract, flow: Flow) -> An
     if not flow.training:
         yield cannot_tell("no walk of the training could be followed")
         return
+    programs = [f"{name.replace('.', '/')}.py" for name in (contract.train_module, contract.main_module)]
     dumps: dict[tuple[str, int], tuple[Call, bool | None, str]] = {}
     for walk in flow.training:
         for call in walk.of(Call):
@@ -352,8 +353,12 @@ def training_dumps_no_json(bundle: Bundle, contract: Contract, flow: Flow) -> An
         place = evidence(bundle, call.place, how)
         if measured and _kept.searched(call):
             yield remarked(f"training {how}: the hyper-parameters that the search found", place)
-        elif measured:
+        elif measured and call.place.path in programs:
             yield failed(f"training {how}", place, do="leave it out: W&B keeps the results")
+        elif measured:
+            yield remarked(
+                f"a file beside the training {how}", place, do="leave it out: W&B keeps the results"
+            )
         elif measured is None:
             yield cannot_tell(f"training {how}; whether it holds results is not known", place)
     if not any(measured is not False for _, measured, _ in dumps.values()):

@@ -279,6 +279,8 @@ def _yaml(walker: Walker, call: Call) -> Value | None:
             try:
                 return lift(walker.bundle.yaml(relative))
             except BrokenFileError as error:
+                if "twice" in error.says:  # PyYAML lets the last one win, where OmegaConf refuses
+                    return Map(open=True)
                 walker.fault(call.node, "YAMLError", f"{relative}: {error.says}", relative)
     if isinstance(given, Known) and isinstance(given.value, str) and len(given.value) < 100_000:
         import yaml
