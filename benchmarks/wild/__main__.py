@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import sys
 import time
 import tomllib
@@ -34,7 +35,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "BAD_API": ("apis/", "code/", "model/"),
     "LANG": ("complete/", "hydra/", "files/", "code/"),
     "DANGLING": ("code/", "imports/", "files/"),
-    "HUB_ID": ("data/", "model/"),
+    "HUB_ID": ("hub/", "data/", "model/"),
     "AUTOGRAD": ("model/", "integrity", "gradients/"),
     "EVAL_CLI": ("evaluation/", "command_line/"),
 }
@@ -215,7 +216,8 @@ def page(
     errors = sum(f["outcome"] == "error" for r in results.values() for f in r.get("findings", ()))
     decisions = Counter(r.get("decision", "unreadable") for r in results.values())
     alarms = alarms_of(passed, ran)
-    judged = tomllib.loads((HERE / "judged.toml").read_text())["finding"]
+    every = tomllib.loads((HERE / "judged.toml").read_text())["finding"]
+    judged = [finding for finding in every if finding["round"] == max(f["round"] for f in every)]
     true = sum(finding["true"] for finding in judged)
     wrong = [
         f"- {f['check']}, {f['repo']}@{f['commit']}, {f['place']}: {f['why']}"
@@ -318,6 +320,9 @@ def _alarm(finding: dict[str, Any], state: dict[str, Any]) -> bool:
     if "mode " in says and stage and f"mode {stage}" not in says:
         return False
     run = state.get("run_id")
+    named = re.findall(r"(?:proposed|comparative)-[\w.\-]+", says)
+    if run and named and run not in named:
+        return False
     return not (run and "mode " in says and f"{run}, mode {stage}" not in says and " more)" not in says)
 
 
