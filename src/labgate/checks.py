@@ -85,4 +85,9 @@ def all_checks() -> tuple[Check, ...]:
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
         if not module.name.startswith("_"):
             importlib.import_module(f"labgate.criteria.{module.name}")
-    return tuple(_found.values())
+    # by place, since tests import modules in any order
+    return tuple(sorted(_found.values(), key=lambda c: (c.question.__module__, _line(c.question))))
+
+
+def _line(question: Callable[..., Answers]) -> int:
+    return int(inspect.unwrap(question).__code__.co_firstlineno)
