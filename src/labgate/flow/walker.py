@@ -10,7 +10,7 @@ from labgate.flow.attributes import bind
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Call, ConfigWrite, Fault, Put, Started, Test, Use, Walk
 from labgate.flow.expressions import Expressions
-from labgate.flow.machine import DEPTH, ROOT, CaughtError, Flowing, OutOfStepsError
+from labgate.flow.machine import DEPTH, ROOT, CaughtError, Flowing
 from labgate.flow.operators import hashable
 from labgate.flow.registry import LONGEST
 from labgate.flow.values import (
@@ -1048,5 +1048,3 @@ _DISPATCH: dict[type[ast.stmt], Any] = {
     ast.Try: Walker._try,
     ast.TryStar: Walker._try,
 }
-
-__all__ = ["Call", "OutOfStepsError", "Walker"]

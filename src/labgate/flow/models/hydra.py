@@ -10,7 +10,7 @@ from labgate.flow.config import Broken, ListNode, Node, from_plain
 from labgate.flow.events import Call
 from labgate.flow.machine import ROOT
 from labgate.flow.registry import models
-from labgate.flow.values import Function, Known, Map, Seq, Text, Unknown, Value, text_of
+from labgate.flow.values import Function, Known, Seq, Text, Unknown, Value, text_of
 
 if TYPE_CHECKING:
     from labgate.compose import Composition
@@ -191,6 +191,3 @@ def _hydra_config(walker: Walker, call: Call) -> Value | None:
     runtime.items["cwd"] = Known(ROOT)
     node.items |= {"overrides": overrides, "runtime": runtime}
     return node
-
-
-__all__ = ["Map", "hydra_argument", "opaque", "tree"]

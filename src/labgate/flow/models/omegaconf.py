@@ -10,7 +10,7 @@ from labgate.flow import config
 from labgate.flow.config import ConfigFault, ListNode, Node, adopt, from_plain
 from labgate.flow.events import Call, ConfigRead, ConfigWrite, How
 from labgate.flow.models.files import inside, known_path
-from labgate.flow.registry import METHODS, Method, methods, models
+from labgate.flow.registry import METHODS, methods, models
 from labgate.flow.values import (
     ABSENT,
     NONE,
@@ -23,7 +23,6 @@ from labgate.flow.values import (
     Text,
     Unknown,
     Value,
-    concat,
     join,
     options,
 )
@@ -449,5 +448,3 @@ def _grow(walker: Walker, node: ListNode, call: Call) -> Value:
 
 
 METHODS[Node, "_get_full_key"] = lambda walker, node, call: Text((None,))
-
-__all__ = ["Method", "concat", "opened"]

@@ -11,13 +11,8 @@ from labgate.flow.registry import models
 from labgate.flow.values import (
     NONE,
     UNKNOWN,
-    Absent,
-    Class,
     External,
-    Function,
-    Instance,
     Known,
-    Map,
     OneOf,
     Seq,
     Text,
@@ -271,6 +266,3 @@ def _add_real(
 @models("sys.exit", "builtins.exit", "builtins.quit", "os._exit")
 def _exit(walker: Walker, call: Call) -> Value | None:
     return None
-
-
-__all__ = ["Absent", "Class", "Function", "Instance", "Map", "OneOf", "Parser"]

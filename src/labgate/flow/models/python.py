@@ -161,18 +161,10 @@ def _range(walker: Walker, call: Call) -> Value | None:
         numbers = [int(plain(argument)) for argument in call.args]
         found = range(*numbers)
     except (ValueError, TypeError):
-        return (
-            Seq([], "list", True, of=UNKNOWN)
-            if _maybe_empty(call)
-            else External("builtins.range()", None, call)
-        )
+        return External("builtins.range()", None, call)
     if len(found) <= 2:
         return Seq([Known(number) for number in found])
     return External("builtins.range()", None, call)
-
-
-def _maybe_empty(call: Call) -> bool:
-    return False
 
 
 @models("builtins.enumerate")
