@@ -27,4 +27,4 @@ docs-current:
 	uv run python -m labgate.criteria | diff -u docs/criteria.md -
 
 fuzz:  ## 10,000 mangled bundles
-	LABGATE_FUZZ=10000 uv run pytest tests/test_mangled_bundles.py
+	LABGATE_FUZZ=10000 uv run pytest tests/test_mangled_bundles.py tests/flow/test_config_model.py

@@ -1,25 +1,16 @@
 """Mangled experiments: whatever happens to the files, reading and checking them never raises."""
 
 import json
-import os
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from labgate.bundle import BrokenFileError, Bundle, UnreadableError, read
-
-EXAMPLES = int(os.environ.get("LABGATE_FUZZ", "200"))
-QUIETLY = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    derandomize=EXAMPLES <= 200,  # the same few each time; chance is for `make fuzz`
-)
 
 try:
     from labgate import contract, facts
@@ -247,14 +238,12 @@ def examine_quietly(bundle: Bundle) -> None:
         assert not broken, "\n".join(f"{f.check}: {f.says} {' '.join(map(str, f.evidence))}" for f in broken)
 
 
-@QUIETLY
 @given(files=mangled())
 @pytest.mark.usefixtures("one_child")
 def test_a_mangled_experiment_is_examined_without_a_crash(files):
     examine_quietly(Bundle.from_files(files))
 
 
-@QUIETLY
 @given(mangled())
 def test_a_mangled_folder_is_read_as_its_files_are(tmp_path_factory, files):
     root = tmp_path_factory.mktemp("mangled")
@@ -271,7 +260,6 @@ def test_a_mangled_folder_is_read_as_its_files_are(tmp_path_factory, files):
             assert bundle.files[path].data == data
 
 
-@QUIETLY
 @given(mangled(), st.data())
 def test_mangled_json_and_logs_are_read_or_refused(tmp_path_factory, files, data):
     """The same misfortunes as JSON and as a log, and then some more to the document itself."""

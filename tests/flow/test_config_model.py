@@ -4,7 +4,7 @@ import copy
 
 import omegaconf
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -88,8 +88,9 @@ def outcome(run, *args):
         return type(error).__name__, None
 
 
-@settings(max_examples=150, deadline=None)
 @given(TREES, STEPS, KEYS)
+@example({"c": {}}, [("struct", True), ("merge", {"a": None, "c": []}, False)], "a")
+@example({"c": {}}, [("struct", True), ("merge", {"c": [], "a": None}, False)], "a")
 def test_random_programs_end_as_with_the_real_library(tree, steps, key):
     real, cfg = outcome(real_steps, OmegaConf.create(copy.deepcopy(tree)), steps)
     ours, node = outcome(our_steps, from_plain(copy.deepcopy(tree)), steps)

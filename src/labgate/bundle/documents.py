@@ -194,6 +194,10 @@ def _guarded(parse: Any) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         says = error.problem or error.context or "is malformed"
+        if "nesting depth" in says:  # libyaml from 0.2.6 counts brackets itself, before the first event
+            raise MalformedError(
+                f"is nested more than {DEEPEST} levels deep", mark.line + 1 if mark else 0
+            ) from None
         raise MalformedError(f"does not parse: {says}", mark.line + 1 if mark else 0) from None
     except yaml.reader.ReaderError as error:
         raise MalformedError(f"does not parse: character U+{_code(error):04X} is not allowed") from None

@@ -258,7 +258,7 @@ def merge(first: Value, others: list[Value], write: Write = set_item) -> tuple[V
     """`OmegaConf.merge(first, *others)`: a copy of `first` with its flags, and the keys that struct refused.
 
     A refused key is set all the same, so that the rest can be followed. Raises ConfigFault where a mapping
-    meets a list.
+    meets a list: for the first refused key when there was one, since the library gets no further than that.
     """
     merged = adopt(first if isinstance(first, Node | Map) else Node(), None, None)
     assert isinstance(merged, Node)
@@ -267,7 +267,7 @@ def merge(first: Value, others: list[Value], write: Write = set_item) -> tuple[V
     refused: list[str] = []
     for other in others:
         if isinstance(other, Node | Map):
-            refused += _merge_into(merged, other, set_item)
+            _merge_into(merged, other, set_item, refused)
         else:
             merged.open = True
     return merged, refused
@@ -278,23 +278,27 @@ def merge_with(node: Node, others: list[Value], write: Write) -> list[str]:
     refused: list[str] = []
     for other in others:
         if isinstance(other, Node | Map):
-            refused += _merge_into(node, other, write)
+            _merge_into(node, other, write, refused)
         else:
             node.open = True
     return refused
 
 
-def _merge_into(node: Node, other: Node | Map, write: Write) -> list[str]:
-    refused: list[str] = []
+def _merge_into(node: Node, other: Node | Map, write: Write, refused: list[str]) -> None:
+    """Merge in place, adding to `refused`."""
     if other.open:
         node.open = True
     for key, value in list(other.items.items()):
         mine = node.items.get(key)
         if isinstance(mine, Node) and isinstance(value, Node | Map):
-            refused += _merge_into(mine, value, write)
+            _merge_into(mine, value, write, refused)
             continue
         if isinstance(mine, Node | ListNode) and isinstance(value, Node | Map | ListNode | Seq):
             if isinstance(mine, Node) is not isinstance(value, Node | Map):
+                if refused:
+                    raise ConfigFault(
+                        "ConfigKeyError", f"Key '{refused[0].rpartition('.')[2]}' is not in struct"
+                    )
                 names = [_kind(mine), _kind(value)]
                 raise ConfigFault("ConfigTypeError", f"Cannot merge {names[0]} with {names[1]}")
         if key not in node.items and not node.open and node.flag("struct"):
@@ -307,7 +311,6 @@ def _merge_into(node: Node, other: Node | Map, write: Write) -> list[str]:
         for name, flag in other.flags.items():
             if flag is not None:
                 write(node.flags, name, flag)
-    return refused
 
 
 def _kind(value: Value) -> str:
