@@ -54,20 +54,20 @@ def walked(node: ast.AST) -> tuple[ast.AST, ...]:
 
 
 @overload
-def found(node: ast.AST | None, one: type[N], /) -> tuple[N, ...]: ...
+def every(node: ast.AST | None, one: type[N], /) -> tuple[N, ...]: ...
 @overload
-def found(node: ast.AST | None, one: type[N], other: type[M], /) -> tuple[N | M, ...]: ...
+def every(node: ast.AST | None, one: type[N], other: type[M], /) -> tuple[N | M, ...]: ...
 @overload
-def found(node: ast.AST | None, one: type[N], other: type[M], third: type[O], /) -> tuple[N | M | O, ...]: ...
+def every(node: ast.AST | None, one: type[N], other: type[M], third: type[O], /) -> tuple[N | M | O, ...]: ...
 @overload
-def found(node: ast.AST | None, /, *kinds: type[ast.AST]) -> tuple[ast.AST, ...]: ...
-def found(node: ast.AST | None, /, *kinds: type[ast.AST]) -> tuple[ast.AST, ...]:
+def every(node: ast.AST | None, /, *kinds: type[ast.AST]) -> tuple[ast.AST, ...]: ...
+def every(node: ast.AST | None, /, *kinds: type[ast.AST]) -> tuple[ast.AST, ...]:
     """The nodes of these kinds at and below `node`, in the order of `ast.walk`; none without a tree."""
-    return _found(node, *kinds) if node is not None else ()
+    return _every(node, *kinds) if node is not None else ()
 
 
 @kept
-def _found(node: ast.AST, *kinds: type[ast.AST]) -> tuple[ast.AST, ...]:
+def _every(node: ast.AST, *kinds: type[ast.AST]) -> tuple[ast.AST, ...]:
     nodes = walked(node)
     at: list[int] = []
     for kind, places in _places(node).items():
