@@ -16,6 +16,9 @@ N = TypeVar("N", bound=ast.AST)
 M = TypeVar("M", bound=ast.AST)
 O = TypeVar("O", bound=ast.AST)  # noqa: E741
 
+_LEAVES = frozenset((ast.Constant, ast.Load, ast.Store, ast.Del, ast.Pass, ast.alias))
+"""What has nothing below it."""
+
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -23,6 +26,12 @@ def below(nodes: Iterable[ast.AST]) -> list[ast.AST]:
     """The children of all these nodes, in the order of `ast.iter_child_nodes` but several times as fast."""
     found: list[ast.AST] = []
     for node in nodes:
+        kind = node.__class__
+        if kind in _LEAVES:
+            continue
+        if kind is ast.Name:  # with the leaves, two nodes of three
+            found.append(node.ctx)  # type: ignore[attr-defined]
+            continue
         for value in node.__dict__.values():
             if value.__class__ is list:
                 found += [item for item in value if isinstance(item, ast.AST)]

@@ -96,7 +96,7 @@ def admissions(source: Source) -> Iterator[Gap]:
     """Comments and docstrings that tell of missing work."""
     if source.tree is None or not _HINT.search(source.text):
         return
-    for line, words in (*_comments(source.text), *_docstrings(source)):
+    for line, words in (*_comments(source), *_docstrings(source)):
         found = _MARK.search(words) or _LEFT_OUT.search(words)
         if found:
             inside = words[: found.start()].count("\n")
@@ -113,20 +113,29 @@ def marks(text: str) -> Iterator[tuple[int, str]]:
             yield number, found[0].strip("#:(. ")
 
 
-def _comments(text: str) -> Iterator[tuple[int, str]]:
+def _comments(source: Source) -> Iterator[tuple[int, str]]:
+    """Comments with their lines; none where no line could hold a telling one, since tokenizing is slow."""
+    if not any(map(_may_tell, source.file.lines)):
+        return
     try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
             if token.type == tokenize.COMMENT:
                 yield token.start[0], token.string
     except (tokenize.TokenError, SyntaxError):
         return
 
 
+def _may_tell(line: str) -> bool:
+    """Whether a line would tell of missing work if a comment began at one of its `#`."""
+    ends = [line[at:] for at, letter in enumerate(line) if letter == "#"] if "#" in line else []
+    return any(_MARK.search(words) or _LEFT_OUT.search(words) for words in ends)
+
+
 def _docstrings(source: Source) -> Iterator[tuple[int, str]]:
     """Every string that stands as a statement, with the line on which it begins."""
     for node in every(source.tree, ast.Expr):
         if _is_text(node):
-            yield node.lineno, ast.get_source_segment(source.text, node) or ""
+            yield node.lineno, source.words(node)
 
 
 def is_idle(body: Sequence[ast.stmt]) -> str:
