@@ -10,7 +10,6 @@ from labgate.flow.attributes import FALSE_WHEN_RUN
 from labgate.flow.config import ListNode, Node
 from labgate.flow.events import Ask, ConfigRead, How
 from labgate.flow.iteration import Iteration
-from labgate.flow.machine import STEPS, OutOfStepsError
 from labgate.flow.operators import COMPARISONS, arithmetic, formatted, hashable, identical, made, percent
 from labgate.flow.values import (
     ABSENT,
@@ -49,9 +48,7 @@ class Expressions(Iteration):
     def evaluate(self, node: ast.expr | None) -> Value:
         if node is None:
             return NONE
-        self.steps += 1
-        if self.steps > STEPS:
-            raise OutOfStepsError
+        self.step()
         method = _DISPATCH.get(type(node))
         return method(self, node) if method else UNKNOWN
 

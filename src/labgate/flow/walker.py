@@ -12,7 +12,7 @@ from labgate.flow.attributes import bind
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Call, ConfigWrite, Fault, Put, Started, Test, Use, Walk
 from labgate.flow.expressions import Expressions
-from labgate.flow.machine import DEPTH, ROOT, STEPS, CaughtError, Flowing, OutOfStepsError
+from labgate.flow.machine import DEPTH, ROOT, CaughtError, Flowing
 from labgate.flow.operators import hashable
 from labgate.flow.registry import LONGEST
 from labgate.flow.values import (
@@ -181,9 +181,7 @@ class Walker(Expressions):
         return left | NEXT
 
     def statement(self, node: ast.stmt) -> int:
-        self.steps += 1
-        if self.steps > STEPS:
-            raise OutOfStepsError
+        self.step()
         method = _DISPATCH.get(type(node))
         return method(self, node) if method else NEXT
 
