@@ -267,10 +267,7 @@ def _argv_doubts(
     tree: ast.Module, definition: ast.FunctionDef | ast.AsyncFunctionDef | None
 ) -> Iterator[str]:
     """Changes of `sys.argv` that may come before Hydra reads it: those outside the decorated function."""
-    inside = frozenset(walked(definition) if definition is not None else ())
     for node in every(tree, ast.Attribute, ast.Subscript, ast.Call):
-        if node in inside:
-            continue
         if (
             isinstance(node, ast.Attribute | ast.Subscript)
             and isinstance(node.ctx, ast.Store | ast.Del)
@@ -282,6 +279,8 @@ def _argv_doubts(
             and node.func.attr in _ARGV_CHANGES
             and _is_argv(node.func.value)
         ):
+            if definition is not None and node in walked(definition):
+                continue
             yield f"line {node.lineno} changes sys.argv before Hydra reads it"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from labgate.bundle.kept import kept
-from labgate.bundle.syntax import below, walked
+from labgate.bundle.syntax import below, every, walked
 from labgate.flow.attributes import bind
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Call, ConfigWrite, Fault, Put, Started, Test, Use, Walk
@@ -554,7 +554,7 @@ class Walker(Expressions):
     def _body(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, inner: Scope) -> Value:
         if isinstance(node, ast.Lambda):
             return self.evaluate(node.body)
-        if _yields(node):
+        if node in self._generators(inner.module):
             inner.names["<yielded>"] = Seq([], "list", True)
         end = self.block(node.body)
         if "<yielded>" in inner.names:
@@ -563,6 +563,11 @@ class Walker(Expressions):
         if end & NEXT:
             found.append(NONE)
         return join(found) if found else Leaving()
+
+    def _generators(self, module: Module) -> frozenset[ast.AST]:
+        """The functions of a module that yield."""
+        source = self.bundle.module(module.name)
+        return _yielding(source.tree) if source is not None and source.tree is not None else frozenset()
 
     def _return(self, node: ast.Return) -> int:
         value = self.evaluate(node.value)
@@ -961,8 +966,12 @@ def _bound_in(tree: ast.Module) -> frozenset[str]:
 
 
 @kept
-def _yields(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return any(isinstance(part, ast.Yield | ast.YieldFrom) for part in _own(node.body))
+def _yielding(tree: ast.Module) -> frozenset[ast.AST]:
+    if not every(tree, ast.Yield, ast.YieldFrom):
+        return frozenset()
+    yields = ast.Yield | ast.YieldFrom
+    functions = every(tree, ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(f for f in functions if any(isinstance(part, yields) for part in _own(f.body)))
 
 
 def _is_wrapper(decorator: Function, made: Function) -> bool:

@@ -15,8 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 
 class UvMissingError(RuntimeError):
     """The `uv` program is not there, or cannot be started."""
@@ -33,6 +31,8 @@ class Said:
 
 def cache_folder() -> Path:
     """Where labgate keeps what it has looked up: `LABGATE_CACHE`, else the user's cache folder."""
+    import platformdirs  # which who looks nothing up need not wait for
+
     return Path(os.environ.get("LABGATE_CACHE") or platformdirs.user_cache_dir("labgate"))
 
 

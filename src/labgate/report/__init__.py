@@ -139,7 +139,9 @@ def _write_text(reports: Iterable[Report], out: TextIO, detail: Detail, color: b
 
     width = None if out.isatty() or "COLUMNS" in os.environ else 110
     plain = not color or bool(os.environ.get("NO_COLOR"))
-    console = Console(file=out, width=width, color_system=None if plain else "auto", highlight=False)
+    console = Console(
+        file=out, width=width, color_system=None if plain else "auto", highlight=False, emoji=False
+    )
     for report in reports:
         with console.capture() as capture:  # rich would end the process on a broken pipe
             if detail is Detail.LINE:
