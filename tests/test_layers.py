@@ -20,9 +20,9 @@ BELOW = {
     "report": ("finding", "contract", "verdict"),
     "explain": ("finding", "contract", "checks"),
     "facts": ("bundle", "contract", "compose", "packages", "flow"),
-    "examine": ("finding", "bundle", "contract", "checks", "facts", "verdict"),
+    "examine": ("finding", "bundle", "contract", "compose", "checks", "facts", "verdict"),
     "demo": ("finding", "bundle"),
-    "cli": ("bundle", "contract", "verdict", "explain", "examine", "report", "demo"),
+    "cli": ("bundle", "contract", "compose", "verdict", "explain", "examine", "report", "demo"),
     "__main__": ("cli",),
 }
 """What each module, or each file of a package, may import of labgate besides itself."""
