@@ -18,6 +18,8 @@ O = TypeVar("O", bound=ast.AST)  # noqa: E741
 
 _LEAVES = frozenset((ast.Constant, ast.Load, ast.Store, ast.Del, ast.Pass, ast.alias))
 """What has nothing below it."""
+_MIXED = frozenset((ast.Dict, ast.arguments, ast.Global, ast.Nonlocal, ast.MatchClass))
+"""Whose lists hold None or words too; all others hold nodes alone."""
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -32,9 +34,10 @@ def below(nodes: Iterable[ast.AST]) -> list[ast.AST]:
         if kind is ast.Name:  # with the leaves, two nodes of three
             found.append(node.ctx)  # type: ignore[attr-defined]
             continue
-        for value in node.__dict__.values():
+        for field in kind._fields:
+            value = getattr(node, field, None)
             if value.__class__ is list:
-                found += [item for item in value if isinstance(item, ast.AST)]
+                found += [item for item in value if isinstance(item, ast.AST)] if kind in _MIXED else value
             elif isinstance(value, ast.AST):
                 found.append(value)
     return found
