@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -39,7 +38,6 @@ class _Parser(argparse.ArgumentParser):
 
 def run() -> None:
     """The installed program."""
-    gc.set_threshold(100_000)  # little of what is made here is garbage, and looking for it takes time
     sys.exit(main(sys.argv[1:]))
 
 

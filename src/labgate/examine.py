@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -50,7 +52,7 @@ def examine(
     """
     start = time.perf_counter()
     known = {bullet.id for bullet in contract.bullets()}
-    with Facts(bundle, contract, as_of=as_of, resolve=resolve, child=child) as facts:
+    with _uncollected(), Facts(bundle, contract, as_of=as_of, resolve=resolve, child=child) as facts:
         if checks is None:
             facts.ahead()
             checks = all_checks()
@@ -64,6 +66,18 @@ def examine(
     findings = tuple(found)
     verdict = decide(findings, contract)
     return Examination(bundle, contract, findings, verdict, time.perf_counter() - start, dict(facts.seconds))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage: what is made for one bundle is held to the end, and there is a lot to search."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _ask(check: Check, facts: Facts, known: set[str]) -> Iterator[Finding]:
