@@ -36,7 +36,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "LANG": ("complete/", "hydra/", "files/", "code/"),
     "DANGLING": ("code/", "imports/", "files/"),
     "HUB_ID": ("hub/", "data/", "model/"),
-    "AUTOGRAD": ("model/", "integrity", "gradients/"),
+    "AUTOGRAD": ("pytorch/", "integrity_gradients/"),
     "EVAL_CLI": ("evaluation/", "command_line/"),
 }
 """Families of checks that speak of a class of defects."""

@@ -293,6 +293,16 @@ def test_an_override_that_the_childs_config_does_not_know_fails_and_shows_both_e
     assert [e.label for e in answer.evidence] == ["started from here", "composed here"]
 
 
+def test_what_stands_behind_a_config_that_is_not_named_is_told_as_well():
+    unnamed = READY.edit("src/main.py", "*words]", '*words, "training.epochs=1"]')
+    unnamed = unnamed.edit("src/train.py", ', config_name="config"', "")
+    first, second = [a.says for a in asked(starting, unnamed) if a.outcome is Outcome.FAIL]
+    assert "Could not override 'run'" in first
+    assert "once Hydra is given config/config.yaml: Could not override 'training.epochs'" in second
+    harmless = READY.edit("src/train.py", ', config_name="config"', "")
+    assert [a for a in asked(starting, harmless) if "once" in a.says] == []
+
+
 def test_words_that_hydra_cannot_parse_fail():
     answer = the_failure(starting, READY.edit("src/main.py", "*words]", '*words, "--trial"]'))
     assert "src/main.py:11" in places(answer)

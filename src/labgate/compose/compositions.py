@@ -103,6 +103,13 @@ class Compositions:
             main.config_dir, main.config_name, overrides, main.version_base, module.rpartition(".")[2]
         )
 
+    def once_named(self, request: Request) -> Request | None:
+        """The same request of the contract's config file; None when it asks for that one or there is none."""
+        folder, _, name = self.contract.config_file.rpartition("/")
+        named = replace(request, config_dir=folder, config_name=name.removesuffix(".yaml"))
+        asked = replace(request, config_name=(request.config_name or "").removesuffix(".yaml"))
+        return None if named == asked or self.contract.config_file not in self.bundle.files else named
+
     def of(self, module: str, run_id: str, mode_name: str) -> Composition | None:
         """The composition for the contract's exact command; None when `module` has no Hydra program."""
         mode = self.contract.mode(mode_name)
