@@ -846,7 +846,7 @@ class Walker(Expressions):
         return end if final & NEXT else final
 
     def _all_ours(self, body: list[ast.stmt]) -> bool:
-        """Whether all that is done is to import files of the bundle; they were just followed and did not fail."""
+        """Whether nothing is done but to import files of the bundle; they were followed, and did not fail."""
         for node in body:
             if isinstance(node, ast.Import):
                 names = [name.name for name in node.names]
