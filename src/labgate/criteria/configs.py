@@ -31,12 +31,15 @@ def _is_write(fault: Fault, walk: Walk) -> bool:
 
 
 def _run_files(flow: Flow, compositions: Compositions, group: Group) -> list[Evidence]:
-    """The config files of the runs in which a key is missing."""
+    """The config files of the runs in which a key is missing: there, or on the way into the config."""
     key = group.first.event.key
     found = []
     for walk in group.walks:
         path = compositions.run_paths.get(walk.run_id)
-        if path:
+        line = flow.bundle.key_line(path, *key.split(".")) if path else 0
+        if path and line:
+            found.append(flow.bundle.place(path, line, f"{key} stands here, and does not get there"))
+        elif path:
             found.append(flow.bundle.place(path, 0, f"has no {key}", ""))
     return list(dict.fromkeys(found))[:3]
 

@@ -41,7 +41,10 @@ def hydra_argument(walker: Walker, func: Function, decorator: Call) -> Value:
             if further is not None and further.message != error.message:
                 says = f"once Hydra is given {compositions.contract.config_file}: {further.message}"
                 _refused(walker, decorator, further.kind, says)
-        return _intended(walker, module, error.first_line)
+        node = _intended(walker, module, error.first_line, overrides)
+        for key in unsure:
+            _blur(node, key)
+        return node
     node = tree(composition, walker.config_name(module))
     for key in unsure:
         _blur(node, key)
@@ -117,11 +120,12 @@ def _blur(node: Value, dotted: str) -> None:
         node.items[last] = Unknown(dotted)
 
 
-def _intended(walker: Walker, module: str, why: str) -> Value:
+def _intended(walker: Walker, module: str, why: str, words: tuple[str, ...] | None = None) -> Value:
     """Where nothing composes: the config that was plausibly meant, so that the rest can still be followed."""
     compositions = walker.compositions
     assert compositions is not None
-    mended = compositions.mended(module, walker.walk.run_id, walker.walk.mode) if walker.walk.mode else None
+    run_id, mode = walker.walk.run_id, walker.walk.mode
+    mended = compositions.mended(module, run_id, mode, words) if mode else None
     if mended is None:
         walker.walk.mended = walker.walk.mended or f"unknown: {why}"
         return opaque(why)
