@@ -21,7 +21,18 @@ from labgate.packages import uv
 
 CONTRACT = load("airas-2025-11")
 WHEEL = {
-    "__init__.py": "from .grids import Grid, Lot, prune\nfrom . import extra, filled\n",
+    "__init__.py": "from .grids import Grid, Lot, prune\nfrom . import extra, filled\n"
+    "from ._kiosk import Kiosk\n_kiosk: Kiosk = None\n",
+    "_kiosk.py": """
+from .compat import lazily
+
+class Goods:
+    apples = 1
+
+class Kiosk:
+    @lazily
+    def goods(self) -> Goods: ...
+""",
     "grids.py": """
 from typing import Optional, Tuple
 class Grid:
@@ -206,6 +217,7 @@ def test_the_same_name_at_two_places_shows_both():
         "gridlib.grids.untold(grid).shrink()",
         "grid.rows[0].shrink()",
         "getattr(gridlib, input())()",
+        "gridlib.Kiosk().goods.apples",
         "grid.rows",
     ],
 )

@@ -184,7 +184,7 @@ def recorded(bundle: Bundle, walk: Walk) -> Answers:
 
 
 def _read_after(walk: Walk, index: int, key: str) -> bool:
-    """Whether a config key is read after event `index`: by name, or with a section that is handed on whole."""
+    """Whether a config key is read after event `index`: by name, or with a section handed on whole."""
     for event in walk.events[index + 1 :]:
         if isinstance(event, ConfigRead):
             whole = event.how in (How.WHOLE, How.LOOP) and (

@@ -223,7 +223,7 @@ class Packages:
             return reached
         # `from hydra.main import main` means the module, though the package calls a function by its name.
         other = self._library.imported(dotted)
-        return other if other.kind == "exists" else reached
+        return reached if reached.kind == other.kind or other.kind == "missing" else other
 
     @property
     def _library(self) -> Library:
