@@ -13,6 +13,8 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from functools import cached_property
 
+from labgate.bundle.syntax import levels, walked
+
 LARGEST_FILE = 4 * 1024 * 1024
 """Bytes. A larger file is listed with a problem and stays unread."""
 
@@ -212,27 +214,8 @@ class Source:
             return None, (), "is nested too deep to be read", 0
         except ValueError as error:
             return None, (), f"does not parse: {error}", 0
-        nodes, too_deep = _walk(tree)
-        if too_deep is not None:
-            return None, (), f"is nested more than {DEEPEST_TREE} levels deep", getattr(too_deep, "lineno", 0)
-        tree._labgate_walked = tuple(nodes)  # type: ignore[attr-defined]  # what `walked` looks for
-        return tree, tuple(nodes), None, 0
-
-
-def _walk(tree: ast.Module) -> tuple[list[ast.AST], ast.AST | None]:
-    """Every node, in the order of `ast.walk`, and one that lies deeper than DEEPEST_TREE, if any."""
-    nodes: list[ast.AST] = []
-    level: list[ast.AST] = [tree]
-    for _ in range(DEEPEST_TREE):
-        nodes += level
-        below: list[ast.AST] = []
-        for node in level:
-            for value in node.__dict__.values():
-                if value.__class__ is list:
-                    below += [item for item in value if isinstance(item, ast.AST)]
-                elif isinstance(value, ast.AST):
-                    below.append(value)
-        if not below:
-            return nodes, None
-        level = below
-    return nodes, level[0]
+        too_deep = levels(tree)[DEEPEST_TREE:]
+        if too_deep:
+            line = getattr(too_deep[0][0], "lineno", 0)
+            return None, (), f"is nested more than {DEEPEST_TREE} levels deep", line
+        return tree, walked(tree), None, 0

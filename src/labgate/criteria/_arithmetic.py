@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import found, parents, walked
 
 COMPARES = re.compile(
     r"improve|imp_|_imp\b|gain|gap|delta|diff|relative|reduction|speed_?up|uplift|ratio|saving|overhead|lift|versus|_vs_|advantage|increase",
@@ -25,11 +25,9 @@ def comparisons(source: Source) -> Iterator[tuple[int, str]]:
     """Line and word of each comparison: `improvement` where the code calls it so, "" where no name tells."""
     if source.tree is None:
         return
-    parents = _parents(source.tree)
-    for node in walked(source.tree):
+    for node in found(source.tree, ast.BinOp, ast.Call):
         if _compares(node):
-            assert isinstance(node, ast.BinOp | ast.Call)
-            yield node.lineno, _called(node, parents)
+            yield node.lineno, _called(node, parents(source.tree))
 
 
 def _compares(node: ast.AST) -> bool:
@@ -90,11 +88,7 @@ def _is_path(node: ast.BinOp) -> bool:
     return bool(_PATHS.search(name)) or name == "Path"
 
 
-def _parents(tree: ast.Module) -> dict[int, ast.AST]:
-    return {id(child): node for node in walked(tree) for child in ast.iter_child_nodes(node)}
-
-
-def _called(node: ast.AST, parents: dict[int, ast.AST]) -> str:
+def _called(node: ast.AST, around: dict[ast.AST, ast.AST]) -> str:
     """What the code calls the value: a name around it that speaks of a comparison."""
     current: ast.AST | None = node
     while current is not None:
@@ -103,7 +97,7 @@ def _called(node: ast.AST, parents: dict[int, ast.AST]) -> str:
                 return name
         if isinstance(current, ast.FunctionDef | ast.AsyncFunctionDef):
             return ""
-        current = parents.get(id(current))
+        current = around.get(current)
     return ""
 
 

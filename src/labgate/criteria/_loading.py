@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from labgate.bundle.kept import kept
 from labgate.flow import Call, Known, Map, Started, Text, Use, Value, Walk, options
 from labgate.flow.events import Event, Place, Put
 from labgate.flow.machine import ROOT
@@ -143,8 +144,13 @@ class Load:
         return _plain_text(self.call.argument(self.loader.subject[0], *self.loader.subject[1])) or ""
 
 
-def loads(walk: Walk, folder: str) -> Iterator[Load]:
+@kept
+def loads(walk: Walk, folder: str) -> tuple[Load, ...]:
     """Every call on the walk that fetches, in order. `folder` is the contract's cache folder."""
+    return tuple(_loads(walk, folder))
+
+
+def _loads(walk: Walk, folder: str) -> Iterator[Load]:
     settings: dict[str, Setting] = {}
     imported = False
     for event in walk.events:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from labgate.bundle import Bundle
 from labgate.checks import Answers
 from labgate.contract import Contract, Mode
-from labgate.criteria._training import Course, is_reached
+from labgate.criteria._training import course_of, is_reached
 from labgate.finding import Evidence, cannot_tell, failed, passed
 from labgate.flow import ConfigRead, ConfigWrite, Flow, Known, Walk
 from labgate.flow.events import Event, evidence
@@ -71,7 +71,7 @@ def written(bundle: Bundle, held: Event | None) -> list[Evidence]:
 def held_by(bundle: Bundle, walk: Walk, key: str) -> Event | None:
     """The last event that shows what a setting holds for the final training: a write, else a read."""
     last: Event | None = None
-    course = Course(bundle, walk)
+    course = course_of(walk, bundle)
     for event in walk.of(ConfigWrite, ConfigRead):
         same = event.key == key or event.key.endswith(f".{key}")
         if not same or not is_reached(event) or course.in_search(event):
@@ -91,5 +91,5 @@ def plain(value: object) -> object:
 
 
 def trains_at(bundle: Bundle, walk: Walk) -> tuple[Evidence, ...]:
-    steps = Course(bundle, walk).final.steps
+    steps = course_of(walk, bundle).final.steps
     return tuple(evidence(bundle, call.place, "trains without a search before") for call in steps[:1])

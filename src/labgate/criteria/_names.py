@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from labgate.bundle.syntax import walked
+from labgate.bundle.kept import kept
+from labgate.bundle.syntax import found, walked
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 NAMED = ("named_parameters", "state_dict", "named_modules")
@@ -74,18 +75,16 @@ class Loop:
     """The statement or comprehension, with its body."""
 
 
-def loops(function: ast.AST) -> Iterator[Loop]:
+@kept
+def loops(function: ast.AST) -> tuple[Loop, ...]:
     """Loops of `function` over the parameters of a model."""
-    for node in walked(function):
+    met: list[Loop | None] = []
+    for node in found(function, ast.For, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp):
         if isinstance(node, ast.For):
-            found = _loop(node.target, node.iter, node, node)
-            if found:
-                yield found
+            met.append(_loop(node.target, node.iter, node, node))
         elif isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
-            for part in node.generators:
-                found = _loop(part.target, part.iter, part, node)
-                if found:
-                    yield found
+            met += [_loop(part.target, part.iter, part, node) for part in node.generators]
+    return tuple([loop for loop in met if loop is not None])
 
 
 def _loop(
@@ -146,12 +145,9 @@ class _Came(Enum):
     UNSURE = auto()
 
 
+@kept
 def _all_of(tree: ast.AST) -> frozenset[ast.AST]:
-    found: frozenset[ast.AST] | None = getattr(tree, "_labgate_all", None)
-    if found is None:
-        found = frozenset(walked(tree))
-        tree._labgate_all = found  # type: ignore[attr-defined]  # the same for every name that is tried
-    return found
+    return frozenset(walked(tree))
 
 
 class _Round:

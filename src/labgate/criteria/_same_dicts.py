@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from labgate.bundle import Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.kept import kept
+from labgate.bundle.syntax import children, found
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -35,25 +35,21 @@ def named_functions(source: Source) -> Iterator[tuple[str, ast.AST]]:
     """Functions of a source by name, and the module itself as ""."""
     assert source.tree is not None
     yield "", source.tree
-    for node in walked(source.tree):
-        if isinstance(node, _Function):
-            yield node.name, node
+    for node in found(source.tree, ast.FunctionDef, ast.AsyncFunctionDef):
+        yield node.name, node
 
 
+@kept
 def own(tree: ast.AST) -> tuple[ast.AST, ...]:
     """The nodes of a function or module, less those of the functions inside it."""
-    found: tuple[ast.AST, ...] | None = getattr(tree, "_labgate_own", None)
-    if found is None:
-        nodes: list[ast.AST] = []
-        pending = list(ast.iter_child_nodes(tree))
-        while pending:
-            node = pending.pop()
-            nodes.append(node)
-            if not isinstance(node, _Function | ast.ClassDef):
-                pending.extend(ast.iter_child_nodes(node))
-        found = tuple(nodes)
-        tree._labgate_own = found  # type: ignore[attr-defined]
-    return found
+    nodes: list[ast.AST] = []
+    pending = children(tree)
+    while pending:
+        node = pending.pop()
+        nodes.append(node)
+        if not isinstance(node, _Function | ast.ClassDef):
+            pending.extend(children(node))
+    return tuple(nodes)
 
 
 def keeps_keys(node: ast.DictComp) -> bool:
@@ -80,25 +76,17 @@ def variable(source: Source, function: str, node: ast.AST | None) -> Variable | 
     return None
 
 
-_BOUND: WeakKeyDictionary[Source, dict[str, list[frozenset[str]]]] = WeakKeyDictionary()
-
-
+@kept
 def _bound(source: Source) -> dict[str, list[frozenset[str]]]:
     """Names that each function binds, by the function's name."""
-    if source not in _BOUND:
-        found: dict[str, list[frozenset[str]]] = {}
-        for name, tree in named_functions(source):
-            names = {
-                node.arg for node in walked(getattr(tree, "args", ast.Pass())) if isinstance(node, ast.arg)
-            }
-            names |= {
-                node.id
-                for node in own(tree)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            }
-            found.setdefault(name, []).append(frozenset(names))
-        _BOUND[source] = found
-    return _BOUND[source]
+    bound: dict[str, list[frozenset[str]]] = {}
+    for name, tree in named_functions(source):
+        names = {node.arg for node in found(getattr(tree, "args", None), ast.arg)}
+        names |= {
+            node.id for node in own(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        bound.setdefault(name, []).append(frozenset(names))
+    return bound
 
 
 def aliases(trees: list[Source]) -> Names:
@@ -150,9 +138,9 @@ def _came_from(
     source: Source, function: str, node: ast.expr, defined: dict[str, list[tuple[Source, _Function]]]
 ) -> Iterator[Variable]:
     """The variables that an expression hands on, or whose keys it keeps."""
-    found = variable(source, function, node)
-    if found is not None:
-        yield found
+    itself = variable(source, function, node)
+    if itself is not None:
+        yield itself
     elif isinstance(node, ast.DictComp) and keeps_keys(node):
         call = node.generators[0].iter
         assert isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)

@@ -6,7 +6,9 @@ import ast
 import json
 from collections.abc import Iterable, Iterator
 
-from labgate.bundle import Bundle
+from labgate.bundle import Bundle, Source
+from labgate.bundle.kept import kept
+from labgate.bundle.syntax import children
 from labgate.checks import CannotLookError
 from labgate.finding import Evidence
 from labgate.flow import Flow
@@ -53,25 +55,39 @@ def run_ids(walk: Walk) -> list[str]:
     return []
 
 
-def nodes_at(bundle: Bundle, place: Place) -> Iterator[ast.AST]:
+def nodes_at(bundle: Bundle, place: Place) -> tuple[ast.AST, ...]:
     """The nodes of the file that span the line of `place`, the outermost first."""
     source = bundle.sources.get(place.path)
-    if source is None or source.tree is None:
-        return
-    pending: list[ast.AST] = [source.tree]
+    return _on_line(source, place.line) if source is not None else ()
+
+
+@kept
+def _on_line(source: Source, line: int) -> tuple[ast.AST, ...]:
+    found: list[ast.AST] = []
+    pending: list[ast.AST] = [source.tree] if source.tree is not None else []
     while pending:
-        node = pending.pop()
-        for child in ast.iter_child_nodes(node):
+        for child in children(pending.pop()):
             first = getattr(child, "lineno", None)
-            if first is not None and first <= place.line <= (child.end_lineno or first):  # type: ignore[attr-defined]
-                yield child
+            if first is not None and first <= line <= (child.end_lineno or first):  # type: ignore[attr-defined]
+                found.append(child)
                 pending.append(child)
+    return tuple(found)
 
 
 def reached(bundle: Bundle, event: Event) -> bool:
     """Whether the command comes by: functions that nobody calls are followed too, on their own."""
     first = event.stack[0] if event.stack else event.place
-    return not any(isinstance(node, _FUNCTIONS) for node in nodes_at(bundle, first))
+    return not _in_function(bundle, first)
+
+
+def _in_function(bundle: Bundle, place: Place) -> bool:
+    source = bundle.sources.get(place.path)
+    return source is not None and _line_in_function(source, place.line)
+
+
+@kept
+def _line_in_function(source: Source, line: int) -> bool:
+    return any(isinstance(node, _FUNCTIONS) for node in _on_line(source, line))
 
 
 def loops_around(bundle: Bundle, event: Event) -> set[Loop]:
@@ -149,6 +165,7 @@ def _body_line(node: ast.stmt) -> int:
     return body[0].lineno if body else node.lineno
 
 
+@kept
 def search_spans(walk: Walk) -> list[tuple[Call, int, int]]:
     """Each call that runs a search, with the range of indices of the events inside it."""
     found = []
@@ -214,8 +231,7 @@ def texts(value: Value | None) -> Iterator[Known | Text]:
 
 def caller(bundle: Bundle, event: Event) -> list[Evidence]:
     """The line that calls the function in which the event lies; none at the top of a file."""
-    inside = event.stack and any(isinstance(node, _FUNCTIONS) for node in nodes_at(bundle, event.stack[-1]))
-    if not inside:
+    if not event.stack or not _in_function(bundle, event.stack[-1]):
         return []
     return [evidence(bundle, event.stack[-1], "called from here")]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from labgate.bundle import Bundle
+from labgate.bundle.kept import kept
 from labgate.criteria._tracing import reached, search_spans
 from labgate.flow import Flow
 from labgate.flow.events import Call, Event, Put, Use, Walk
@@ -81,6 +82,7 @@ def is_init(event: Event) -> bool:
     return isinstance(event, Call) and event.path == "wandb.init"
 
 
+@kept
 def told(walk: Walk) -> Told:
     """All keys that the walk hands to W&B, whether it must or only may."""
     found = Told()
@@ -163,8 +165,17 @@ class Moment:
     searching: bool
 
 
-def moments(bundle: Bundle, walk: Walk) -> Iterator[Moment]:
+def moments(bundle: Bundle, walk: Walk) -> tuple[Moment, ...]:
     """Every use of W&B on the walk, in order, in code that the command comes by."""
+    return _moments(walk, bundle)
+
+
+@kept
+def _moments(walk: Walk, bundle: Bundle) -> tuple[Moment, ...]:
+    return tuple(_met(bundle, walk))
+
+
+def _met(bundle: Bundle, walk: Walk) -> Iterator[Moment]:
     spans = search_spans(walk)
     state, default = State.NONE, "online"
     for index, event in enumerate(walk.events):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 
 from labgate.bundle import BrokenFileError, Bundle
+from labgate.bundle.kept import kept
 from labgate.checks import Answers, CannotLookError, check
 from labgate.compose import Compositions
 from labgate.contract import Contract
@@ -15,6 +16,7 @@ from labgate.flow import Call, ConfigRead, ConfigWrite, Fault, Flow, How, Sighti
 from labgate.flow.config import ListNode, Node, leaves
 
 
+@kept
 def _writes(walk: Walk) -> set[tuple[str, int, int]]:
     """Places at which the walk writes to a configuration or merges one."""
     return {(w.place.path, w.place.line, w.place.column) for w in walk.of(ConfigWrite)}
@@ -22,12 +24,8 @@ def _writes(walk: Walk) -> set[tuple[str, int, int]]:
 
 def _is_write(fault: Fault, walk: Walk) -> bool:
     """Whether the fault came of writing: an assignment, a merge or an update that struct mode refused."""
-    cached = getattr(walk, "_labgate_writes", None)
-    if cached is None:
-        cached = _writes(walk)
-        walk._labgate_writes = cached  # type: ignore[attr-defined]
     spot = (fault.place.path, fault.place.line, fault.place.column)
-    return fault.kind in ("ConfigTypeError", "ReadonlyConfigError") or spot in cached
+    return fault.kind in ("ConfigTypeError", "ReadonlyConfigError") or spot in _writes(walk)
 
 
 def _run_files(flow: Flow, compositions: Compositions, group: Group) -> list[Evidence]:

@@ -11,7 +11,7 @@ from labgate.bundle import BrokenFileError, Bundle
 from labgate.checks import Answers, check
 from labgate.contract import Contract, Mode
 from labgate.criteria._modes import Seen, held_by, light, names, plain, told, value_of, walks_of, written
-from labgate.criteria._training import Course, Limit, is_reached
+from labgate.criteria._training import Limit, course_of, is_reached
 from labgate.finding import Answer, Evidence, Impact, cannot_tell, failed, passed
 from labgate.flow import Call, ConfigRead, ConfigWrite, Flow, Known, Test, Walk, options
 from labgate.flow.events import Event, Put, evidence
@@ -106,7 +106,7 @@ def _tracking(bundle: Bundle, contract: Contract, flow: Flow, modes: list[Mode],
 
 def _tracked(bundle: Bundle, walk: Walk, wanted: str, what: str) -> Seen:
     held = held_by(bundle, walk, "wandb.mode")
-    course = Course(bundle, walk)
+    course = course_of(walk, bundle)
     variable: Put | None = None
     doubts: list[Evidence] = []
     good: list[Evidence] = []
@@ -147,7 +147,7 @@ def _trains(event: Event) -> bool:
 
 
 def _untracked(bundle: Bundle, walk: Walk) -> tuple[Evidence, ...]:
-    steps = Course(bundle, walk).final.steps
+    steps = course_of(walk, bundle).final.steps
     return tuple(evidence(bundle, call.place, "trains, and W&B is never started") for call in steps[:1])
 
 
@@ -185,7 +185,7 @@ def the_whole_experiment_is_whole(bundle: Bundle, contract: Contract, flow: Flow
 def _whole(bundle: Bundle, contract: Contract, walk: Walk) -> Seen:
     path = f"{contract.run_folder}/{walk.run_id}.yaml"
     asked = _asked(bundle, path)
-    training = Course(bundle, walk).final
+    training = course_of(walk, bundle).final
     good: list[Evidence] = []
     counted = training.epochs()
     epochs = asked.get("training.epochs")
@@ -199,7 +199,7 @@ def _whole(bundle: Bundle, contract: Contract, walk: Walk) -> Seen:
             return Seen(False, f"full trains for {counted[0]} of {epochs} epochs", places, walk)
         good += places
     trials = asked.get("optuna.n_trials")
-    for call in Course(bundle, walk).searches:
+    for call in course_of(walk, bundle).searches:
         number = plain(call.argument(1, "n_trials"))
         if isinstance(number, int) and isinstance(trials, int) and call.certain:
             line = bundle.key_line(path, "optuna", "n_trials")
@@ -275,7 +275,7 @@ def the_search_trains_what_it_judges(bundle: Bundle, contract: Contract, flow: F
     sound: list[Evidence] = []
     searched = 0
     for walk in walks_of(flow, [contract.full]):
-        course = Course(bundle, walk)
+        course = course_of(walk, bundle)
         started = course.searches
         if not started:
             continue
@@ -324,7 +324,7 @@ def the_search_trains_what_it_judges(bundle: Bundle, contract: Contract, flow: F
 
 def _no_search(bundle: Bundle, flow: Flow) -> Answer:
     for walk in flow.training:
-        steps = Course(bundle, walk).final.steps
+        steps = course_of(walk, bundle).final.steps
         if steps and not walk.truncated:
             return passed("no search is started", evidence(bundle, steps[0].place, "trains as configured"))
     return cannot_tell("no search and no training was met")

@@ -10,7 +10,7 @@ from labgate.bundle import Bundle, Source
 from labgate.bundle.syntax import walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
-from labgate.criteria._training import Course
+from labgate.criteria._training import course_of
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Call, ConfigRead, External, Flow, Known, Value, Walk, options
 from labgate.flow.events import Event, Put, evidence
@@ -104,7 +104,7 @@ def _nothing_special(bundle: Bundle, flow: Flow) -> Answers:
                 evidence(bundle, said.place, "read here"),
             )
             return
-    steps = [step for walk in flow.training for step in Course(bundle, walk).final.steps]
+    steps = [step for walk in flow.training for step in course_of(walk, bundle).final.steps]
     if steps:
         yield passed(
             "no config asks for bf16, and none is used", evidence(bundle, steps[0].place, "trains here")
@@ -406,7 +406,7 @@ def the_model_is_told_when_it_is_measured(bundle: Bundle, flow: Flow) -> Answers
         and not node.args
         and node.func.attr == "eval"
     ]
-    trains = any(Course(bundle, walk).final.steps for walk in flow.training)
+    trains = any(course_of(walk, bundle).final.steps for walk in flow.training)
     if scored and trains and not told:
         yield remarked(
             "the model is scored without eval()", *scored[:2], do="call model.eval() before scoring"

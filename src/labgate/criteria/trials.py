@@ -11,7 +11,7 @@ from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._differences import differences, spans, tail
 from labgate.criteria._modes import Seen, held_by, light, plain, told, trains_at, value_of, walks_of, written
-from labgate.criteria._training import Course, Training
+from labgate.criteria._training import Training, course_of
 from labgate.finding import Answer, Evidence, Impact, cannot_tell, passed, remarked
 from labgate.flow import ConfigRead, Flow, Known, Test, Walk
 from labgate.flow.events import Event, evidence
@@ -37,7 +37,7 @@ def a_trial_trains_one_epoch(bundle: Bundle, contract: Contract, flow: Flow) -> 
     seen = []
     for walk in walks_of(flow, light(contract)):
         wanted = contract.mode(walk.mode).sets["training.epochs"]
-        training = Course(bundle, walk).final
+        training = course_of(walk, bundle).final
         held = held_by(bundle, walk, "training.epochs")
         counted = training.epochs()
         if counted is not None:
@@ -102,7 +102,7 @@ def a_trial_stops_after_two_batches(bundle: Bundle, contract: Contract, flow: Fl
 
 
 def _batches(bundle: Bundle, contract: Contract, flow: Flow, walk: Walk, most: int) -> Seen:
-    training = Course(bundle, walk).final
+    training = course_of(walk, bundle).final
     if not training.steps:
         return Seen(None, "no training step was met", (), walk)
     step = evidence(bundle, training.steps[0].place, "a training step")
@@ -160,7 +160,7 @@ def a_trial_does_not_search(bundle: Bundle, contract: Contract, flow: Flow) -> A
     for walk in walks_of(flow, modes):
         held = held_by(bundle, walk, "optuna.n_trials")
         places = tuple(written(bundle, held))
-        started = [(call, plain(call.argument(1, "n_trials"))) for call in Course(bundle, walk).searches]
+        started = [(call, plain(call.argument(1, "n_trials"))) for call in course_of(walk, bundle).searches]
         asked = [call for call, number in started if isinstance(number, int) and number > 0 and call.certain]
         doubt = [call for call, number in started if number != 0]
         if asked:
@@ -196,7 +196,7 @@ def a_trial_comes_by_the_method(bundle: Bundle, contract: Contract, flow: Flow) 
     reached: list[Evidence] = []
     for mode in contract.modes:
         for walk in walks_of(flow, [mode]) if mode.max_batches is not None else []:
-            training = Course(bundle, walk).final
+            training = course_of(walk, bundle).final
             counts = [limit.batches for limit in training.limits() if limit.batches is not None]
             most = min(counts, default=None)
             if most is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
-from labgate.bundle.syntax import walked
+from labgate.bundle.kept import kept
+from labgate.bundle.syntax import children, walked
 from labgate.flow.attributes import bind
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Call, ConfigWrite, Fault, Put, Started, Test, Use, Walk
@@ -723,7 +724,7 @@ class Walker(Expressions):
         maybe_empty: bool = False,
     ) -> int:
         """The body once, standing for any number of rounds."""
-        self.forget(_rebound(body), self.scope.names)
+        self.forget(_rebound(node), self.scope.names)
         certain = self.certain
         self.looping += 1
         if maybe_empty:
@@ -742,7 +743,7 @@ class Walker(Expressions):
         return left
 
     def _while(self, node: ast.While) -> int:
-        self.forget(_rebound(node.body), self.scope.names)
+        self.forget(_rebound(node), self.scope.names)
         truth = self.truth(self.evaluate(node.test))
         if truth is False:
             return self.block(node.orelse)
@@ -948,45 +949,40 @@ def _bound_names(module: Module, bundle: Any) -> frozenset[str]:
     """Every name that the module binds anywhere."""
     source = bundle.module(module.name)
     tree = source.tree if source is not None else None
-    if tree is None:
-        return frozenset()
-    found = getattr(tree, "_labgate_bound", None)
-    if found is None:
-        names: set[str] = set()
-        for node in walked(tree):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-                names.add(node.id)
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-                names.add(node.name)
-            elif isinstance(node, ast.alias):
-                names.add((node.asname or node.name).partition(".")[0])
-            elif isinstance(node, ast.arg):
-                names.add(node.arg)
-            elif (isinstance(node, ast.ExceptHandler) and node.name) or (
-                isinstance(node, ast.MatchAs | ast.MatchStar) and node.name
-            ):
-                names.add(node.name)
-            elif isinstance(node, ast.Global):
-                names.update(node.names)
-        found = frozenset(names)
-        tree._labgate_bound = found
-    return found
+    return _bound_in(tree) if tree is not None else frozenset()
 
 
+@kept
+def _bound_in(tree: ast.Module) -> frozenset[str]:
+    names: set[str] = set()
+    for node in walked(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif (isinstance(node, ast.ExceptHandler) and node.name) or (
+            isinstance(node, ast.MatchAs | ast.MatchStar) and node.name
+        ):
+            names.add(node.name)
+        elif isinstance(node, ast.Global):
+            names.update(node.names)
+    return frozenset(names)
+
+
+@kept
 def _yields(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    found: bool | None = getattr(node, "_labgate_yields", None)
-    if found is None:
-        pending: list[ast.AST] = list(node.body)
-        found = False
-        while pending:
-            part = pending.pop()
-            if isinstance(part, ast.Yield | ast.YieldFrom):
-                found = True
-                break
-            if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-                pending.extend(ast.iter_child_nodes(part))
-        node._labgate_yields = found  # type: ignore[union-attr]
-    return found
+    pending: list[ast.AST] = list(node.body)
+    while pending:
+        part = pending.pop()
+        if isinstance(part, ast.Yield | ast.YieldFrom):
+            return True
+        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            pending.extend(children(part))
+    return False
 
 
 def _is_wrapper(decorator: Function, made: Function) -> bool:
@@ -994,20 +990,17 @@ def _is_wrapper(decorator: Function, made: Function) -> bool:
     return made.scope is not decorator.scope and made.node is not decorator.node
 
 
-def _rebound(body: list[ast.stmt]) -> set[str]:
-    """Names that the statements assign; gathered once, and kept on the first of them."""
-    kept: set[str] | None = getattr(body[0], "_labgate_rebound", None)
-    if kept is not None:
-        return kept
+@kept
+def _rebound(loop: ast.For | ast.AsyncFor | ast.While) -> set[str]:
+    """Names that the body of a loop assigns."""
     found: set[str] = set()
-    pending: list[ast.AST] = list(body)
+    pending: list[ast.AST] = list(loop.body)
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             found.add(node.id)
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            pending.extend(ast.iter_child_nodes(node))
-    body[0]._labgate_rebound = found  # type: ignore[attr-defined]
+            pending.extend(children(node))
     return found
 
 
