@@ -359,6 +359,17 @@ def test_a_figure_in_the_training_fails():
     assert lines(the_failure(figures.training_draws_nothing, bundle)) == [at(bundle, TRAIN, "plt.savefig")]
 
 
+def test_comparisons_that_are_not_drawn_into_their_folder_fail():
+    bundle = READY.edit(
+        EVALUATE, 'finish(folder / "comparison_accuracy_bar_chart.pdf")', 'finish(folder.parent / "bars.pdf")'
+    ).edit(
+        EVALUATE, 'finish(folder / "comparison_accuracy_box_plot.pdf")', 'finish(folder.parent / "box.pdf")'
+    )
+    answer = the_failure(figures.runs_are_compared_in_figures, bundle)
+    assert "no figure that compares runs is saved in" in answer.says
+    assert at(bundle, EVALUATE, "plt.savefig(path)") in lines(answer)
+
+
 def test_a_figure_on_a_branch_of_a_config_that_does_not_compose_cannot_be_told():
     drawn = '    if cfg.dataset.task == "images":\n        plt.savefig("loss.png")\n    wandb.finish()\n'
     bundle = READY.edit(TRAIN, "    wandb.finish()\n", drawn).edit(
