@@ -340,6 +340,13 @@ def test_a_setting_that_nothing_reads_is_a_remark_at_every_run_that_sets_it():
     assert places(answer) == ["config/runs/rotated.yaml:3", "config/runs/upright.yaml:3"]
 
 
+def test_a_section_of_which_nothing_is_read_is_one_remark():
+    text = READY.text("config/runs/rotated.yaml") + "schedule:\n  kind: cosine\n  warm: {steps: 5, from: 0}\n"
+    answer = the_failure(read, READY.with_file("config/runs/rotated.yaml", text))
+    assert answer.says == "nothing of schedule is read, which holds 3 settings"
+    assert len(places(answer)) == 3
+
+
 @pytest.mark.parametrize(
     "written",
     [

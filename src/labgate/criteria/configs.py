@@ -187,6 +187,8 @@ def _read_keys(flow: Flow) -> tuple[set[str], set[str]]:
                 whole.add(event.key.rstrip("*").rstrip("."))
             else:
                 single.add(event.key)
+                if event.present is False and event.how in (How.ATTRIBUTE, How.ITEM):
+                    whole.add(event.key)  # it does not get there; what would be read of it is not seen
                 if event.how is How.LOOP and isinstance(event.value, Node | ListNode):
                     whole.add(event.key)
         whole.update(_handed_out(walk))
@@ -249,20 +251,37 @@ def keys_are_read(bundle: Bundle, flow: Flow, compositions: Compositions, contra
         yield cannot_tell("not all of the code could be followed, so what reads a key may not have been seen")
         return
     unread: dict[str, list[Evidence]] = {}
+    read: set[str] = set()
     count = 0
     for run_id, path in compositions.run_paths.items():
         if path is None:
             continue
         for key, line in _declared(compositions.bundle, path):
             count += 1
-            if key.rpartition(".")[2] in _NAMES or _is_read(key, single, whole, contract.run_key):
-                continue
-            unread.setdefault(key, []).append(compositions.bundle.place(path, line, f"set for {run_id}"))
-    for key, evidence in unread.items():
-        yield remarked(
-            f"{key} is read by nothing", *evidence[:3], do="read it where it is meant to act, or drop it"
-        )
+            if _is_read(key, single, whole, contract.run_key):
+                read.add(key)
+            elif key.rpartition(".")[2] not in _NAMES:
+                unread.setdefault(key, []).append(compositions.bundle.place(path, line, f"set for {run_id}"))
+    sections: dict[str, list[str]] = {}
+    for key in unread:
+        sections.setdefault(_dead_section(key, read), []).append(key)
+    for section, keys in sections.items():
+        says = f"{keys[0]} is read by nothing"
+        if len(keys) > 1:
+            says = f"nothing of {section} is read, which holds {len(keys)} settings"
+        evidence = [place for key in keys for place in unread[key]]
+        yield remarked(says, *evidence[:3], do="read it where it is meant to act, or drop it")
     yield passed(f"{count - sum(map(len, unread.values()))} of {count} settings of the run configs are read")
+
+
+def _dead_section(key: str, read: set[str]) -> str:
+    """The widest section around `key` of which nothing is read; the key itself when there is none."""
+    parts = key.split(".")
+    for size in range(1, len(parts)):
+        section = ".".join(parts[:size])
+        if not any(other == section or other.startswith(f"{section}.") for other in read):
+            return section
+    return key
 
 
 def _is_read(key: str, single: set[str], whole: set[str], run_key: str) -> bool:

@@ -234,7 +234,9 @@ def bars_and_boxes_compare_runs(bundle: Bundle, contract: Contract, flow: Flow) 
     have = bars or boxes
     saved = figures(bundle, walk)
     places = [
-        e for c in have[:1] for e in (evidence(bundle, c.place, "the runs are in this kind of chart alone"), *caller(bundle, c))
+        e
+        for c in have[:1]
+        for e in (evidence(bundle, c.place, "the runs are in this kind of chart alone"), *caller(bundle, c))
     ]
     places = places or [evidence(bundle, f.call.place, f"saves {f.shown}") for f in saved[-2:]]
     source = bundle.module(walk.module)
