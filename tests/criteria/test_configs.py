@@ -152,6 +152,16 @@ def test_a_key_that_is_missing_at_two_places_fails_once_and_shows_both():
     assert {"src/train.py:7", "src/train.py:20", "config/runs/upright.yaml"} <= {*places(answer)}
 
 
+def test_a_key_that_stands_in_the_file_and_not_in_the_config_says_so():
+    unmerged = READY.edit(
+        "src/train.py", '    cfg = OmegaConf.merge(cfg, OmegaConf.load(f"config/runs/{cfg.run}.yaml"))\n', ""
+    )
+    told = {e.label for a in asked(reading, unmerged) for e in a.evidence if str(e).startswith("config/")}
+    assert "training stands here, and does not get there" in told
+    partly = READY.edit("src/train.py", "cfg.training.lr", "cfg.training.momentum")
+    assert the_failure(reading, partly).evidence[-1].label == "has no training.momentum"
+
+
 def test_two_keys_that_are_missing_fail_each_for_itself():
     bundle = BARE.edit("src/train.py", "cfg.training.lr", "cfg.training.momentum")
     keys = {answer.evidence[0].shows for answer in asked(reading, bundle) if answer.outcome is Outcome.FAIL}

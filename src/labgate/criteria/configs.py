@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 from labgate.bundle import BrokenFileError, Bundle
@@ -34,12 +34,21 @@ def _run_files(flow: Flow, compositions: Compositions, group: Group) -> list[Evi
     found = []
     for walk in group.walks:
         path = compositions.run_paths.get(walk.run_id)
-        line = flow.bundle.key_line(path, *key.split(".")) if path else 0
-        if path and line:
+        if path and _holds(compositions.run_config(walk.run_id), key):
+            line = flow.bundle.key_line(path, *key.split("."))
             found.append(flow.bundle.place(path, line, f"{key} stands here, and does not get there"))
         elif path:
             found.append(flow.bundle.place(path, 0, f"has no {key}", ""))
     return list(dict.fromkeys(found))[:3]
+
+
+def _holds(value: object, key: str) -> bool:
+    """Whether a dotted key stands in a mapping."""
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True
 
 
 @check("hydra.parameters-from-config", "hydra.cli-full", "hydra.cli-trial", impact=Impact.BLOCKS)
