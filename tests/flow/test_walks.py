@@ -117,6 +117,25 @@ def test_an_unknown_test_takes_both_branches_and_neither_is_sure():
     assert faults(walk, certain=False) == [("ConfigAttributeError", "Missing key nothing")]
 
 
+def test_the_parser_of_a_child_whose_words_are_not_all_known_refuses_nothing():
+    start = """
+        import subprocess, sys
+        words = ["--run-id", {}, "--out", "there"]
+        subprocess.Popen([sys.executable, "-m", "src.part", *words])
+        """
+    parse = """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--run-id", required=True)
+        parser.add_argument("--out", required=True)
+        print(parser.parse_args().run_id.lower())
+        """
+    assert faults(follow(start.format("cfg.run_id"), src__part=parse)["ours full"]) == []
+    assert faults(follow(start.format("input()"), src__part=parse)["ours full"]) == []
+    lacking = follow(start.format("cfg.run_id").replace('"--out", "there"', ""), src__part=parse)["ours full"]
+    assert [kind for kind, _ in faults(lacking)] == ["SystemExit"]
+
+
 EITHER_WAY = """
 def main(cfg):
     print(cfg.nothing)
