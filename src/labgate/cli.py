@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,8 @@ from labgate.report import Detail, Format, Report, write
 from labgate.verdict import Decision
 
 if TYPE_CHECKING:
+    from labgate.compose import Child
+    from labgate.contract import Contract
     from labgate.examine import Examination
 
 USAGE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
@@ -134,14 +137,25 @@ def _own_failure(error: Exception) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from labgate.bundle import UnreadableError, read
-    from labgate.examine import examine
+    from labgate.bundle import UnreadableError
+    from labgate.compose import Child, ComposerError
 
     try:
         contract = load(options.contract) if options.contract else None
         paths = [inner for path in options.paths for inner in _bundles_at(path)]
     except (UnknownContractError, UnreadableError) as error:
         return _refuse(str(error))
+    with Child() as child:
+        with suppress(ComposerError):  # a check that needs it says so
+            child.start()  # importing Hydra takes as long as what is imported here
+        return _checked(options, contract, paths, child)
+
+
+def _checked(options: argparse.Namespace, contract: Contract | None, paths: list[str], child: Child) -> int:
+    """Examine each bundle, write the reports as they come; the worst exit code."""
+    from labgate.bundle import UnreadableError, read
+    from labgate.examine import examine
+
     codes: list[int] = []
 
     def reports() -> Iterator[Report]:
@@ -152,7 +166,8 @@ def _check(options: argparse.Namespace) -> int:
                 codes.append(_refuse(str(error)))
                 continue
             held_to = contract or propose(bundle)
-            found = examine(bundle, held_to, as_of=options.as_of, resolve=not options.no_resolve)
+            resolve = not options.no_resolve
+            found = examine(bundle, held_to, as_of=options.as_of, resolve=resolve, child=child)
             codes.append(found.verdict.decision.exit_code)
             yield _report(found)
 

@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labgate.bundle import Bundle
 from labgate.checks import CannotLookError, Check, all_checks
 from labgate.contract import Contract
-from labgate.facts import Facts
+from labgate.facts import COMPOSED, Facts
 from labgate.finding import Answer, Evidence, Finding, Impact, Outcome
 from labgate.verdict import Verdict, decide
+
+if TYPE_CHECKING:
+    from labgate.compose import Child
 
 
 @dataclass(frozen=True)
@@ -36,17 +40,25 @@ def examine(
     as_of: date | None = None,
     resolve: bool = True,
     checks: Iterable[Check] | None = None,
+    child: Child | None = None,
 ) -> Examination:
     """Ask `checks` (all of them by default) about `bundle`, and weigh their answers against `contract`.
 
-    A check whose sub-bullets the contract does not know is not asked. Nothing that goes wrong in a check gets
+    A check whose sub-bullets the contract does not know is not asked. `child`, where given, composes configs,
+    and may do so for many bundles one after the other. Nothing that goes wrong in a check gets
     out: it becomes a SKIP when the check cannot look, and an ERROR, of labgate's own, in every other case.
     """
     start = time.perf_counter()
     known = {bullet.id for bullet in contract.bullets()}
-    asked = [c for c in (all_checks() if checks is None else checks) if not c.answers or known & {*c.answers}]
-    with Facts(bundle, contract, as_of=as_of, resolve=resolve) as facts:
-        found = [finding for check in asked for finding in _merged(_ask(check, facts, known))]
+    with Facts(bundle, contract, as_of=as_of, resolve=resolve, child=child) as facts:
+        if checks is None:
+            facts.ahead()
+            checks = all_checks()
+        asked = [check for check in checks if not check.answers or known & {*check.answers}]
+        # while configs are being composed, the checks that need none are asked
+        turns = sorted(range(len(asked)), key=lambda turn: not COMPOSED.isdisjoint(asked[turn].needs))
+        answers = {turn: _merged(_ask(asked[turn], facts, known)) for turn in turns}
+    found = [finding for turn in range(len(asked)) for finding in answers[turn]]
     order = {bullet.id: place for place, bullet in enumerate(contract.bullets())}
     found.sort(key=lambda finding: min((order[id] for id in finding.answers), default=len(order)))
     findings = tuple(found)

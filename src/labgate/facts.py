@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labgate.bundle import Bundle
 from labgate.contract import Contract
+
+if TYPE_CHECKING:
+    from labgate.compose import Child
+
+COMPOSED = frozenset(("compositions", "flow"))
+"""Facts for which configs have to be composed."""
 
 
 @dataclass
@@ -21,13 +27,15 @@ class Facts:
     """A context manager: on leaving it, what the facts hold open (a child that composes configs) is closed.
 
     `as_of` is the day whose package index decides, `resolve` whether packages may be resolved at all.
-    `seconds` tells what each fact took to make.
+    `child` composes configs; without it the facts start one of their own. `seconds` tells what each fact took
+    to make.
     """
 
     bundle: Bundle
     contract: Contract
     as_of: date | None = None
     resolve: bool = True
+    child: Child | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     open: ExitStack = field(default_factory=ExitStack)
     _made: dict[str, Any] = field(default_factory=dict)
@@ -38,6 +46,11 @@ class Facts:
 
     def __exit__(self, *_: object) -> None:
         self.open.close()
+
+    def ahead(self) -> None:
+        """Begin with what others than this process work at."""
+        with suppress(Exception):  # it is raised again where a check asks for it
+            self["compositions"]
 
     def __getitem__(self, name: str) -> Any:
         """The fact of that name. Raises what making it raised, the first time and every time after."""
@@ -60,8 +73,8 @@ class Facts:
 def _compositions(facts: Facts) -> object:
     from labgate.compose import Compositions
 
-    compositions = facts.open.enter_context(Compositions(facts.bundle, facts.contract))
-    compositions.composer.warm()
+    compositions = facts.open.enter_context(Compositions(facts.bundle, facts.contract, facts.child))
+    compositions.ahead()
     return compositions
 
 

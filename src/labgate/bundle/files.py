@@ -40,6 +40,7 @@ _SKIPPED = (".git", ".venv", "__pycache__", "node_modules", "*_cache", "*.egg-in
 _SKIPPED_AT_TOP = (".cache", "results")
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_WHOLE_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _IMPORT = re.compile(r"\b(?:import|from)\b[^\n;\\]*(?:\\\r?\n[^\n;\\]*)*")
 _LONGEST_QUOTE = 300
 
@@ -191,8 +192,21 @@ class Source:
 
     def segment(self, node: ast.AST) -> str:
         """The words that `node` was parsed from, on one line."""
-        words = ast.get_source_segment(self.text, node) or ""
-        return quotable(" ".join(words.split()))
+        return quotable(" ".join(self.words(node).split()))
+
+    def words(self, node: ast.AST) -> str:
+        """The very text that `node` was parsed from; "" when it has no place."""
+        if getattr(node, "end_lineno", None) is None:
+            return ""
+        first, last = node.lineno - 1, node.end_lineno - 1  # type: ignore[attr-defined]
+        lines = [line.encode() for line in self._whole_lines[first : last + 1]]
+        lines[-1] = lines[-1][: node.end_col_offset]  # type: ignore[attr-defined]  # columns count bytes
+        lines[0] = lines[0][node.col_offset :]  # type: ignore[attr-defined]
+        return b"".join(lines).decode()
+
+    @cached_property
+    def _whole_lines(self) -> list[str]:
+        return _WHOLE_LINE.findall(self.text)
 
     @cached_property
     def _parsed(self) -> tuple[ast.Module | None, tuple[ast.AST, ...], str | None, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from labgate.bundle import Bundle
-from labgate.compose.process import Child, GaveUpError
+from labgate.compose.process import Child, ComposerError, GaveUpError
 
 _DEEP = ("a", "b", "c", "d", "bundle")
 """The bundle lies deep in the temporary folder, so that `../../config` leads nowhere."""
@@ -105,6 +105,7 @@ class Composer:
         self._lock = threading.RLock()
         self._place: tempfile.TemporaryDirectory[str] | None = None
         self._own = child is None
+        self._closing = False
         self.child = child or Child()
 
     def __enter__(self) -> Composer:
@@ -115,7 +116,11 @@ class Composer:
 
     def close(self) -> None:
         """Remove the folder and end the child, unless it is shared; a later request would start afresh."""
+        self._closing = True
+        if self._own:
+            self.child.kill()  # also over what is composed ahead: nobody waits for it any more
         with self._lock:
+            self._closing = False
             if self._own:
                 self.child.close()
             if self._place is not None:
@@ -126,8 +131,24 @@ class Composer:
         """Start the child without waiting for it."""
         self.child.start()
 
+    def ahead(self, requests: Iterable[Request]) -> None:
+        """Compose these in the background: who asks for one of them then waits less, or not at all."""
+        asked = list(requests)
+
+        def each() -> None:
+            for request in asked:
+                if self._closing:
+                    return
+                with suppress(ComposerError):  # whoever asks will be told
+                    self._composed(request)
+
+        threading.Thread(target=each, daemon=True).start()
+
     def compose(self, request: Request) -> Composition:
         """The config of `request`, from memory when it was asked for before."""
+        return self._composed(request)
+
+    def _composed(self, request: Request) -> Composition:
         # `src.main` and the `src.train` that it starts ask for the same, but for a name that few configs use.
         asked = request if self._job_matters else replace(request, job="main")
         with self._lock:

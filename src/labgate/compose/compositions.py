@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -122,6 +123,17 @@ class Compositions:
             return Composition(request, error=ComposeError("Shell", f"the shell says: {error}"))
         request = self.request(module, overrides)
         return None if request is None else self.composer.compose(request)
+
+    def ahead(self) -> None:
+        """Start the child, and have it compose the contract's commands in the background."""
+        self.composer.warm()
+        commands = [(run, mode) for run in self.run_paths for mode in self.contract.modes]
+        requests = []
+        for run_id, mode in commands if self.reason is None else ():
+            with suppress(ValueError):  # words that no shell takes: see `of`
+                overrides = tuple(self.contract.train_argv(run_id, mode, RESULTS))
+                requests.append(self.request(self.contract.main_module, overrides))
+        self.composer.ahead(request for request in requests if request is not None)
 
     def each(self, module: str) -> Iterator[Composed]:
         """Every run and mode of one module."""

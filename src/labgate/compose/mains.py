@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.kept import kept
+from labgate.bundle.syntax import every, walked
 
 UNSET = "unset"
 
@@ -89,9 +90,9 @@ def api_calls(bundle: Bundle) -> tuple[ApiCall, ...]:
         if source.tree is None:
             continue
         names = _names(source.tree)
-        for node in walked(source.tree):
-            name = _hydra_function(node.func, names) if isinstance(node, ast.Call) else None
-            if name in _API and isinstance(node, ast.Call):
+        for node in every(source.tree, ast.Call):
+            name = _hydra_function(node.func, names)
+            if name in _API:
                 found.append(ApiCall(source.path, node.lineno, name))
     return tuple(found)
 
@@ -103,7 +104,7 @@ def _mains(source: Source) -> Iterator[HydraMain]:
     names = _names(tree)
     if not names.modules and not names.functions:
         return
-    for node in walked(tree):
+    for node in every(tree, ast.FunctionDef, ast.AsyncFunctionDef, ast.Call):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             for decorator in node.decorator_list:
                 if isinstance(decorator, ast.Call) and _hydra_function(decorator.func, names) == "main":
@@ -144,16 +145,16 @@ def _main(
         doubts.append(f"config_path {path!r} lies outside the bundle")
     doubts.extend(_argv_doubts(tree, definition))
     started = definition is None or any(
-        isinstance(node, ast.Name) and node.id == function and isinstance(node.ctx, ast.Load)
-        for node in walked(tree)
+        node.id == function and isinstance(node.ctx, ast.Load) for node in every(tree, ast.Name)
     )
     return HydraMain(source.path, call.lineno, function, doubts=tuple(doubts), started=started, **values)
 
 
+@kept
 def _names(tree: ast.Module) -> _Names:
     names = _Names()
     assigned: dict[str, int] = {}
-    for node in walked(tree):
+    for node in every(tree, ast.Import, ast.ImportFrom, ast.Name):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.partition(".")[0] == "hydra":
@@ -266,9 +267,9 @@ def _argv_doubts(
     tree: ast.Module, definition: ast.FunctionDef | ast.AsyncFunctionDef | None
 ) -> Iterator[str]:
     """Changes of `sys.argv` that may come before Hydra reads it: those outside the decorated function."""
-    inside = set(map(id, walked(definition))) if definition is not None else set()
-    for node in walked(tree):
-        if id(node) in inside:
+    inside = frozenset(walked(definition) if definition is not None else ())
+    for node in every(tree, ast.Attribute, ast.Subscript, ast.Call):
+        if node in inside:
             continue
         if (
             isinstance(node, ast.Attribute | ast.Subscript)

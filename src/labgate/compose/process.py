@@ -61,6 +61,12 @@ class Child:
         with self._lock:
             self._end()
 
+    def kill(self) -> None:
+        """End the process at once, even while somebody waits for its answer, who then gets a GaveUpError."""
+        child = self._process
+        if child is not None:
+            child.kill()
+
     def start(self) -> None:
         """Start the process without waiting for it: importing Hydra takes a while."""
         with self._lock:

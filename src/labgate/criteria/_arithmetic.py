@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Source
-from labgate.bundle.syntax import found, parents, walked
+from labgate.bundle.syntax import every, parents, walked
 
 COMPARES = re.compile(
     r"improve|imp_|_imp\b|gain|gap|delta|diff|relative|reduction|speed_?up|uplift|ratio|saving|overhead|lift|versus|_vs_|advantage|increase",
@@ -25,7 +25,7 @@ def comparisons(source: Source) -> Iterator[tuple[int, str]]:
     """Line and word of each comparison: `improvement` where the code calls it so, "" where no name tells."""
     if source.tree is None:
         return
-    for node in found(source.tree, ast.BinOp, ast.Call):
+    for node in every(source.tree, ast.BinOp, ast.Call):
         if _compares(node):
             yield node.lineno, _called(node, parents(source.tree))
 

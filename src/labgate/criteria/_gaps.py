@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.syntax import FUNCTIONS, every
 
 _CODE = r"(?:code|implementation|logic|file|function|class|script|model|training|method|module|body)"
 _LEFT_OUT = re.compile(
@@ -95,7 +96,7 @@ def admissions(source: Source) -> Iterator[Gap]:
     """Comments and docstrings that tell of missing work."""
     if source.tree is None or not _HINT.search(source.text):
         return
-    for line, words in (*_comments(source.text), *_docstrings(source)):
+    for line, words in (*_comments(source), *_docstrings(source)):
         found = _MARK.search(words) or _LEFT_OUT.search(words)
         if found:
             inside = words[: found.start()].count("\n")
@@ -112,20 +113,29 @@ def marks(text: str) -> Iterator[tuple[int, str]]:
             yield number, found[0].strip("#:(. ")
 
 
-def _comments(text: str) -> Iterator[tuple[int, str]]:
+def _comments(source: Source) -> Iterator[tuple[int, str]]:
+    """Comments with their lines; none where no line could hold a telling one, since tokenizing is slow."""
+    if not any(map(_may_tell, source.file.lines)):
+        return
     try:
-        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
             if token.type == tokenize.COMMENT:
                 yield token.start[0], token.string
     except (tokenize.TokenError, SyntaxError):
         return
 
 
+def _may_tell(line: str) -> bool:
+    """Whether a line would tell of missing work if a comment began at one of its `#`."""
+    ends = [line[at:] for at, letter in enumerate(line) if letter == "#"] if "#" in line else []
+    return any(_MARK.search(words) or _LEFT_OUT.search(words) for words in ends)
+
+
 def _docstrings(source: Source) -> Iterator[tuple[int, str]]:
     """Every string that stands as a statement, with the line on which it begins."""
-    for node in source.nodes:
-        if isinstance(node, ast.Expr) and _is_text(node):
-            yield node.lineno, ast.get_source_segment(source.text, node) or ""
+    for node in every(source.tree, ast.Expr):
+        if _is_text(node):
+            yield node.lineno, source.words(node)
 
 
 def is_idle(body: Sequence[ast.stmt]) -> str:
@@ -174,10 +184,9 @@ class Idle:
         """The classes of the bundle by the name of a base."""
         found: dict[str, list[ast.ClassDef]] = {}
         for source in self.bundle.sources.values():
-            for node in source.nodes:
-                if isinstance(node, ast.ClassDef):
-                    for base in node.bases:
-                        found.setdefault(_last(base), []).append(node)
+            for node in every(source.tree, ast.ClassDef):
+                for base in node.bases:
+                    found.setdefault(_last(base), []).append(node)
         return found
 
     def within(self, source: Source) -> Iterator[Gap]:
@@ -188,16 +197,11 @@ class Idle:
         yield from sorted(found, key=lambda gap: gap.line)
 
     def _definitions(self, source: Source) -> Iterator[Gap]:
-        owners = {
-            id(statement): node
-            for node in source.nodes
-            if isinstance(node, ast.ClassDef)
-            for statement in node.body
-        }
-        for node in source.nodes:
+        owners = {statement: node for node in every(source.tree, ast.ClassDef) for statement in node.body}
+        for node in every(source.tree, *FUNCTIONS, ast.ClassDef):
             if isinstance(node, Definition):
                 how = is_idle(node.body)
-                if how and not self._may_be_idle(node, how, owners.get(id(node))):
+                if how and not self._may_be_idle(node, how, owners.get(node)):
                     end = node.end_lineno or node.lineno
                     yield Gap(source.path, node.lineno, end, f"{node.name}() holds nothing but {how}")
             elif isinstance(node, ast.ClassDef) and _is_network(node) and is_idle(node.body):
@@ -241,7 +245,7 @@ class Idle:
 
 def _ellipses(source: Source) -> Iterator[Gap]:
     """`...` where statements belong: between others, or as the body of a loop or a branch."""
-    for node in source.nodes:
+    for node in every(source.tree, *FUNCTIONS, ast.If, ast.For, ast.While, ast.With):
         if isinstance(node, Definition) and not is_idle(node.body):
             bodies = [node.body]
         elif isinstance(node, ast.If | ast.For | ast.While | ast.With):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from labgate.bundle import Bundle
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every
 from labgate.criteria._asked import Asked, Manner, Part, questions
 from labgate.criteria._tracing import chain_of, cut, unit_of
 from labgate.criteria._wandb import AUTOMATIC, Told, is_init, names_of, told, whole
@@ -166,8 +166,8 @@ def _spelt(bundle: Bundle, evaluation: Walk) -> set[str]:
     trees = [
         source.tree for source in bundle.sources.values() if source is not own and source.tree is not None
     ]
-    nodes = (node for tree in trees for node in walked(tree))
-    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    constants = (node.value for tree in trees for node in every(tree, ast.Constant))
+    return {value for value in constants if isinstance(value, str)}
 
 
 def _missing(bundle: Bundle, key: str, mets: list[Met], part: Part, known: dict[int, Told]) -> Answer:

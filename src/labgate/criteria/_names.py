@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Any
 
 from labgate.bundle.kept import kept
-from labgate.bundle.syntax import found, walked
+from labgate.bundle.syntax import every, walked
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 NAMED = ("named_parameters", "state_dict", "named_modules")
@@ -79,7 +79,7 @@ class Loop:
 def loops(function: ast.AST) -> tuple[Loop, ...]:
     """Loops of `function` over the parameters of a model."""
     met: list[Loop | None] = []
-    for node in found(function, ast.For, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp):
+    for node in every(function, ast.For, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp):
         if isinstance(node, ast.For):
             met.append(_loop(node.target, node.iter, node, node))
         elif isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):

@@ -8,7 +8,7 @@ from typing import Any
 
 from labgate.bundle import Source
 from labgate.bundle.kept import kept
-from labgate.bundle.syntax import children, found
+from labgate.bundle.syntax import children, every
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -35,7 +35,7 @@ def named_functions(source: Source) -> Iterator[tuple[str, ast.AST]]:
     """Functions of a source by name, and the module itself as ""."""
     assert source.tree is not None
     yield "", source.tree
-    for node in found(source.tree, ast.FunctionDef, ast.AsyncFunctionDef):
+    for node in every(source.tree, ast.FunctionDef, ast.AsyncFunctionDef):
         yield node.name, node
 
 
@@ -50,6 +50,13 @@ def own(tree: ast.AST) -> tuple[ast.AST, ...]:
         if not isinstance(node, _Function | ast.ClassDef):
             pending.extend(children(node))
     return tuple(nodes)
+
+
+@kept
+def own_statements(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Those of `own` by which values come to variables: assignments, calls and returns."""
+    kinds = ast.Assign | ast.AnnAssign | ast.Call | ast.Return
+    return tuple([node for node in own(tree) if isinstance(node, kinds)])
 
 
 def keeps_keys(node: ast.DictComp) -> bool:
@@ -81,7 +88,7 @@ def _bound(source: Source) -> dict[str, list[frozenset[str]]]:
     """Names that each function binds, by the function's name."""
     bound: dict[str, list[frozenset[str]]] = {}
     for name, tree in named_functions(source):
-        names = {node.arg for node in found(getattr(tree, "args", None), ast.arg)}
+        names = {node.arg for node in every(getattr(tree, "args", None), ast.arg)}
         names |= {
             node.id for node in own(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         }
@@ -99,7 +106,7 @@ def aliases(trees: list[Source]) -> Names:
                 defined.setdefault(node.name, []).append((source, node))
     for source in trees:
         for name, function in named_functions(source):
-            for node in own(function):
+            for node in own_statements(function):
                 _join(same, source, name, node, defined)
     return same
 

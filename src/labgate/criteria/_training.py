@@ -10,7 +10,7 @@ from functools import cached_property
 
 from labgate.bundle import Bundle, Source
 from labgate.bundle.kept import kept
-from labgate.bundle.syntax import found, walked
+from labgate.bundle.syntax import every, walked
 from labgate.criteria._tracing import search_spans
 from labgate.flow import Call, ConfigRead, Entered, Known, Test, Walk
 from labgate.flow.events import Event, Place
@@ -98,13 +98,13 @@ class Training:
         """The loops around the first step, the outermost first."""
         if not self.steps:
             return []
-        around = []
+        found = []
         for frame in (*self.steps[0].stack, self.steps[0].place):
             source = self.bundle.sources.get(frame.path)
             if source is not None and frame.line:
                 line = frame.line if frame != self.steps[0].place else _backward_near(source, frame.line)
-                around += [Loop(source, node, line) for node in _around(source, frame.line)]
-        return around
+                found += [Loop(source, node, line) for node in _around(source, frame.line)]
+        return found
 
     def inside(self, event: Event) -> bool:
         """Whether an event belongs to this training, and not to the search, or the other way round."""
@@ -161,7 +161,7 @@ def is_reached(event: Event) -> bool:
 def _backward_near(source: Source, line: int) -> int:
     """The line of `backward()` in the innermost loop around a step, or the step's own."""
     for loop in reversed(_around(source, line)):
-        for node in found(loop, ast.Call):
+        for node in every(loop, ast.Call):
             if _is(node, "backward"):
                 return node.lineno
     return line
@@ -170,11 +170,11 @@ def _backward_near(source: Source, line: int) -> int:
 @kept
 def _around(source: Source, line: int) -> list[ast.For | ast.While]:
     """The loops whose body holds a line, the outermost first; none outside the function that holds it."""
-    functions = found(source.tree, ast.FunctionDef)
+    functions = every(source.tree, ast.FunctionDef)
     inner = max((n.lineno for n in functions if n.lineno <= line <= (n.end_lineno or 0)), default=0)
     loops = [
         node
-        for node in found(source.tree, ast.For, ast.While)
+        for node in every(source.tree, ast.For, ast.While)
         if node.body[0].lineno <= line <= (node.body[-1].end_lineno or 0) and node.lineno >= inner
     ]
     return sorted(loops, key=lambda node: node.lineno)
@@ -283,18 +283,18 @@ def _number(training: Training, loop: Loop, node: ast.expr) -> int | None:
             mine = entered.name.rpartition(".")[2] == within and training.inside(entered)
             if mine and isinstance(value, Known) and isinstance(value.value, int):
                 return value.value
-        for part in found(loop.source.tree, ast.Assign):
+        for part in every(loop.source.tree, ast.Assign):
             if any(_name(target) == name for target in part.targets):
-                number = _constant(part.value)
-                if number is not None:
-                    return number
+                found = _constant(part.value)
+                if found is not None:
+                    return found
     return None
 
 
 def _function_around(loop: Loop) -> str:
     """The name of the innermost function that holds a loop; "" at a module's top."""
     line = loop.node.lineno
-    functions = found(loop.source.tree, ast.FunctionDef)
+    functions = every(loop.source.tree, ast.FunctionDef)
     around = [node for node in functions if node.lineno <= line <= (node.end_lineno or 0)]
     return max(around, key=lambda node: node.lineno).name if around else ""
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every, walked
 from labgate.contract import Contract
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -22,9 +22,7 @@ def sources_of_training(bundle: Bundle, contract: Contract) -> Iterator[Source]:
 
 def functions(source: Source) -> Iterator[Function]:
     """Every function of a source, methods and inner ones too."""
-    for node in walked(source.tree) if source.tree is not None else ():
-        if isinstance(node, Function):
-            yield node
+    yield from every(source.tree, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def called(node: ast.Call) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import FUNCTIONS, every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._gaps import Gap, gaps, marks
@@ -91,8 +91,7 @@ def _is_imported(bundle: Bundle, wanted: Source) -> bool:
         if isinstance(node, ast.ImportFrom)
         else any(name in alias.name.split(".") for alias in node.names)
         for source in bundle.sources.values()
-        for node in source.nodes
-        if isinstance(node, ast.Import | ast.ImportFrom)
+        for node in every(source.tree, ast.Import, ast.ImportFrom)
     )
 
 
@@ -132,8 +131,7 @@ def missing_code(bundle: Bundle, contract: Contract, sources: list[Source]) -> A
         impact = Impact.REMARKS if gap.path in contract.optional_files else None
         yield failed(gap.says, *places, do=do, impact=impact)
     if not found:
-        kinds = ast.FunctionDef | ast.AsyncFunctionDef
-        count = sum(isinstance(node, kinds) for source in sources for node in source.nodes)
+        count = sum(len(every(source.tree, *FUNCTIONS)) for source in sources)
         yield _clean(bundle, sources, f"none of {count} functions is idle, and nothing is said to be missing")
 
 

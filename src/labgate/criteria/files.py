@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._gaps import is_idle
@@ -96,10 +96,10 @@ def _is_started(bundle: Bundle, path: str) -> bool:
     """Whether a command of the contract, or another source, runs it as a program."""
     module = path.removesuffix(".py").replace("/", ".")
     return path in ("src/main.py", "src/evaluate.py") or any(
-        isinstance(node, ast.Constant) and isinstance(node.value, str) and module in node.value.split()
+        isinstance(node.value, str) and module in node.value.split()
         for source in bundle.sources.values()
         if source.path != path
-        for node in source.nodes
+        for node in every(source.tree, ast.Constant)
     )
 
 
@@ -107,12 +107,11 @@ def _is_composed(bundle: Bundle, path: str) -> bool:
     """Whether some program hands the config of that name to Hydra."""
     stem = path.rpartition("/")[2].removesuffix(".yaml")
     return path.endswith(".yaml") and any(
-        isinstance(node, ast.keyword)
-        and node.arg == "config_name"
+        node.arg == "config_name"
         and isinstance(node.value, ast.Constant)
         and str(node.value.value).removesuffix(".yaml") == stem
         for source in bundle.sources.values()
-        for node in source.nodes
+        for node in every(source.tree, ast.keyword)
     )
 
 
@@ -171,9 +170,7 @@ def _importers(bundle: Bundle, path: str) -> Iterator[Evidence]:
     for source in bundle.sources.values():
         if source.path == path:
             continue
-        for node in source.nodes:
-            if not isinstance(node, ast.Import | ast.ImportFrom):
-                continue
+        for node in every(source.tree, ast.Import, ast.ImportFrom):
             if any(name == module or name.startswith(f"{module}.") for name in imported(source, node)):
                 yield bundle.place(source.path, node.lineno, "imports it")
 
@@ -260,9 +257,7 @@ def imports_that_no_run_reaches_are_met(bundle: Bundle, flow: Flow) -> Answers:
     broken: dict[tuple[str, int, str], Answer] = {}
     fine: list[Evidence] = []
     for source in bundle.sources.values():
-        for node in source.nodes:
-            if not isinstance(node, ast.Import | ast.ImportFrom):
-                continue
+        for node in every(source.tree, ast.Import, ast.ImportFrom):
             for name in imported(source, node):
                 if name.partition(".")[0] != "src":
                     continue

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from labgate.bundle import Bundle
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every, walked
 from labgate.checks import Answers, check
 from labgate.compose import ApiCall, Composed, Composition, Compositions, HydraMain
 from labgate.contract import Contract
@@ -243,12 +243,11 @@ def _loaders(bundle: Bundle, contract: Contract) -> Iterator[Evidence]:
     for source in bundle.sources.values():
         if source.tree is None or source.module == contract.evaluate_module:
             continue
-        docstrings = {id(node.value) for node in walked(source.tree) if isinstance(node, ast.Expr)}
-        for node in walked(source.tree):
+        docstrings = {node.value for node in every(source.tree, ast.Expr)}
+        for node in every(source.tree, ast.Constant):
             if (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and id(node) not in docstrings
+                isinstance(node.value, str)
+                and node not in docstrings
                 and folder in re.split(r"[^A-Za-z0-9_-]", node.value)
             ):
                 yield bundle.place(source.path, node.lineno, "names the folder of the run configs")

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import children
 from labgate.checks import Answers, CannotLookError, check
 from labgate.finding import Answer, Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Call, Flow, Known, Use
@@ -134,6 +135,8 @@ def _unguarded(tree: ast.Module) -> Iterator[tuple[str, int]]:
     todo: list[ast.AST] = [tree]
     while todo:
         node = todo.pop()
+        if isinstance(node, ast.expr):
+            continue  # which holds no statement
         match node:
             case ast.Import(names=names):
                 yield from ((alias.name, node.lineno) for alias in names)
@@ -141,11 +144,11 @@ def _unguarded(tree: ast.Module) -> Iterator[tuple[str, int]]:
                 # `from google import protobuf` names the distribution in its second word.
                 yield (f"{module}.{names[0].name}" if "." not in module else module), node.lineno
             case ast.Try(body=body, handlers=handlers) if any(map(_catches, handlers)):
-                todo.extend(child for child in ast.iter_child_nodes(node) if child not in body)
+                todo.extend(child for child in children(node) if child not in body)
             case ast.If(test=test) if "TYPE_CHECKING" in ast.unparse(test):
                 todo.extend(node.orelse)
             case _:
-                todo.extend(ast.iter_child_nodes(node))
+                todo.extend(children(node))
 
 
 def _catches(handler: ast.ExceptHandler) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import children, every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._samples import reached, splits
@@ -145,10 +145,12 @@ def data_that_cannot_be_had_are_not_invented(bundle: Bundle, contract: Contract,
 
 def _tries(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.Try]]:
     """Every `try`, with the innermost function that it stands in, or the module."""
+    if not every(tree, ast.Try):
+        return
     pending: list[tuple[ast.AST, ast.AST]] = [(tree, tree)]
     while pending:
         function, node = pending.pop()
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             if isinstance(child, ast.Try):
                 yield function, child
             pending.append((child if isinstance(child, _Function) else function, child))

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._training_code import called, defined, sources_of_training
@@ -51,9 +51,7 @@ def a_failed_training_ends_the_run(bundle: Bundle, contract: Contract, flow: Flo
             do="pass check=True",
         )
     for source in sources_of_training(bundle, contract):
-        for node in walked(source.tree) if source.tree is not None else ():
-            if not isinstance(node, ast.Try):
-                continue
+        for node in every(source.tree, ast.Try):
             trains = next(_trains(bundle, source, node.body), None)
             if trains is None:
                 continue
@@ -112,7 +110,7 @@ def _is_statement(bundle: Bundle, call: Call) -> bool:
     source = bundle.sources.get(call.place.path)
     if source is None or source.tree is None or call.node is None:
         return False
-    return any(isinstance(node, ast.Expr) and node.value is call.node for node in walked(source.tree))
+    return any(node.value is call.node for node in every(source.tree, ast.Expr))
 
 
 def _trains(bundle: Bundle, source: Source, body: list[ast.stmt], depth: int = 3) -> Iterator[ast.Call]:
@@ -173,8 +171,8 @@ def exceptions_are_not_passed_over(bundle: Bundle, contract: Contract) -> Answer
     """
     found: list[Evidence] = []
     for source in sources_of_training(bundle, contract):
-        for node in walked(source.tree) if source.tree is not None else ():
-            if isinstance(node, ast.Try) and not _is_cleanup(node.body):
+        for node in every(source.tree, ast.Try):
+            if not _is_cleanup(node.body):
                 for handler in node.handlers:
                     silent = all(isinstance(part, ast.Pass | ast.Continue) for part in handler.body)
                     if silent and _broad(handler):

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._names import Loop, UnsureError, constants, loops, parameter_names, rounds
@@ -37,17 +37,16 @@ def _runs(visited: set[tuple[str, int]], source: Source, node: ast.AST) -> bool:
 
 def _calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
     """Calls of methods or functions of these names."""
-    for node in walked(tree):
-        if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in names:
-                yield node
+    for node in every(tree, ast.Call):
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in names:
+            yield node
 
 
 def _gradient_reads(tree: ast.AST, parameter: str = "") -> Iterator[ast.Attribute]:
     """Where the value of `parameter.grad` is used; asking whether there is one uses nothing of it."""
     idle: set[int] = set()
-    for node in walked(tree):
+    for node in every(tree, ast.Assert, ast.Compare, ast.Attribute, ast.If, ast.IfExp):
         if isinstance(node, ast.Assert):
             idle.update(id(inner) for inner in walked(node))
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Is | ast.IsNot):
@@ -62,8 +61,8 @@ def _gradient_reads(tree: ast.AST, parameter: str = "") -> Iterator[ast.Attribut
             idle.update(id(inner) for inner in walked(node.value))
         elif isinstance(node, ast.If | ast.IfExp):
             idle.update(id(inner) for inner in walked(node.test))
-    for node in walked(tree):
-        if isinstance(node, ast.Attribute) and node.attr == "grad" and isinstance(node.ctx, ast.Load):
+    for node in every(tree, ast.Attribute):
+        if node.attr == "grad" and isinstance(node.ctx, ast.Load):
             holder = node.value
             if id(node) in idle or (
                 isinstance(holder, ast.Name) and holder.id in ("torch", "autograd", "jax")
@@ -81,11 +80,11 @@ def _clears(tree: ast.AST) -> Iterator[ast.AST]:
         holder = call.func.value if isinstance(call.func, ast.Attribute) else call.func
         if "opt" not in ast.unparse(holder).lower():
             yield call
-    for node in walked(tree):
+    for node in every(tree, ast.Assign, ast.Attribute):
         if isinstance(node, ast.Assign):
             if any(isinstance(part, ast.Attribute) and part.attr == "grad" for part in node.targets):
                 yield node
-        elif isinstance(node, ast.Attribute) and node.attr == "zero_" and "grad" in ast.unparse(node.value):
+        elif node.attr == "zero_" and "grad" in ast.unparse(node.value):
             yield node
 
 

@@ -10,11 +10,20 @@ from dataclasses import dataclass, field
 from packaging.version import InvalidVersion, Version
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._names import Loop, UnsureError, constants, evaluate, loops, parameter_names, rounds
-from labgate.criteria._same_dicts import Names, Variable, aliases, keeps_keys, named_functions, own, variable
+from labgate.criteria._same_dicts import (
+    Names,
+    Variable,
+    aliases,
+    keeps_keys,
+    named_functions,
+    own,
+    own_statements,
+    variable,
+)
 from labgate.criteria._training_code import sources_of_training
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
 from labgate.flow import Flow
@@ -151,8 +160,8 @@ def _lookups(source: Source) -> Iterator[_Lookup]:
         for loop in loops(function):
             if not loop.name or loop.inside not in own(function):
                 continue
-            for node in walked(loop.inside):
-                if isinstance(node, ast.Call) and _is_get(node) and _made_from(node.args[0], loop):
+            for node in every(loop.inside, ast.Call):
+                if _is_get(node) and _made_from(node.args[0], loop):
                     assert isinstance(node.func, ast.Attribute)
                     holder = variable(source, name, node.func.value)
                     if holder is not None:
@@ -172,12 +181,10 @@ def _is_get(node: ast.Call) -> bool:
 def _made_from(key: ast.expr, loop: Loop) -> bool:
     """Whether a key is the loop's name, or a variable that the loop makes from it."""
     made = {loop.name}
-    for node in walked(loop.inside):
-        if isinstance(node, ast.Assign) and any(
-            isinstance(part, ast.Name) and part.id in made for part in walked(node.value)
-        ):
+    for node in every(loop.inside, ast.Assign):
+        if any(name.id in made for name in every(node.value, ast.Name)):
             made |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return any(isinstance(part, ast.Name) and part.id in made for part in walked(key))
+    return any(name.id in made for name in every(key, ast.Name))
 
 
 def _asked(lookup: _Lookup, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -200,7 +207,7 @@ def _stored(
     for source in trees:
         for function_name, function in named_functions(source):
             named = list(loops(function))
-            for node in own(function):
+            for node in own_statements(function):
                 for target, key in _puts(node):
                     held = variable(source, function_name, target)
                     if held is None or same.find(held) != wanted:

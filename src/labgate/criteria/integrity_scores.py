@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._samples import reached
@@ -98,11 +98,9 @@ def _copies(bundle: Bundle, path: str) -> list[Evidence]:
 def _labels_from_predictions(source: Source) -> Iterator[tuple[ast.AST, ast.Assign, tuple[str, str]]]:
     """`labels = predictions.copy()`, left as it is until the two are compared."""
     assert source.tree is not None
-    for function in walked(source.tree):
-        if not isinstance(function, ast.FunctionDef):
-            continue
-        for node in walked(function):
-            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+    for function in every(source.tree, ast.FunctionDef):
+        for node in every(function, ast.Assign):
+            if not isinstance(node.targets[0], ast.Name):
                 continue
             label, guess = node.targets[0].id, _copied(node.value)
             if not (_TRUTH.search(label) and not _GUESS.search(label) and _GUESS.search(guess)):
@@ -161,9 +159,8 @@ def _changed(function: ast.AST, name: str, after: int) -> bool:
 
 def _compared(function: ast.AST, *names: str) -> Iterator[int]:
     """Lines on which a call, or a comparison, takes both names."""
-    for node in walked(function):
-        if isinstance(node, ast.Call | ast.Compare):
-            parts = node.args if isinstance(node, ast.Call) else [node.left, *node.comparators]
-            inside = [{n.id for n in walked(part) if isinstance(n, ast.Name)} for part in parts]
-            if all(any(name in found for found in inside) for name in names):
-                yield node.lineno
+    for node in every(function, ast.Call, ast.Compare):
+        parts = node.args if isinstance(node, ast.Call) else [node.left, *node.comparators]
+        inside = [{n.id for n in every(part, ast.Name)} for part in parts]
+        if all(any(name in part for part in inside) for name in names):
+            yield node.lineno

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import FUNCTIONS, every
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._objectives import return_statements, returns
@@ -175,9 +175,7 @@ def the_best_can_change(bundle: Bundle, contract: Contract) -> Answers:
     for source in bundle.sources.values():
         if source.tree is None or not source.path.startswith("src/"):
             continue
-        for function in walked(source.tree):
-            if not isinstance(function, _Function):
-                continue
+        for function in every(source.tree, *FUNCTIONS):
             for test, name, lower, kept in _comparisons(function):
                 start = _start(function, name)
                 if start is None:
@@ -200,8 +198,8 @@ def the_best_can_change(bundle: Bundle, contract: Contract) -> Answers:
 
 def _comparisons(function: _Function) -> Iterator[tuple[ast.Compare, str, bool, str]]:
     """`if value < best:` … `best = value`: the test, `best`, whether less is better, and the value's name."""
-    for node in walked(function):
-        if not isinstance(node, ast.If) or not isinstance(node.test, ast.Compare) or len(node.test.ops) != 1:
+    for node in every(function, ast.If):
+        if not isinstance(node.test, ast.Compare) or len(node.test.ops) != 1:
             continue
         op, left, right = node.test.ops[0], node.test.left, node.test.comparators[0]
         if not isinstance(op, ast.Lt | ast.Gt | ast.LtE | ast.GtE):
@@ -223,10 +221,8 @@ def _sets(node: ast.stmt, name: str, value: ast.expr) -> bool:
 def _start(function: _Function, name: str) -> tuple[float, int] | None:
     """The number that `name` starts with, when all other assignments only keep a better one."""
     found: list[tuple[float, int]] = []
-    for node in walked(function):
-        if isinstance(node, ast.Assign) and any(
-            isinstance(t, ast.Name) and t.id == name for t in node.targets
-        ):
+    for node in every(function, ast.Assign):
+        if any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             number = _number(node.value)
             if number is not None:
                 found.append((number, node.lineno))

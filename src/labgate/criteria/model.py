@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle
+from labgate.bundle.syntax import every
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._loading import Load, loads
@@ -199,9 +200,7 @@ def architectures_are_written_out_or_loaded(bundle: Bundle, contract: Contract, 
 def _networks(bundle: Bundle) -> Iterator[Evidence]:
     """The modules of PyTorch that are written in the bundle, with a forward pass of their own."""
     for source in bundle.sources.values():
-        for node in source.nodes:
-            if not isinstance(node, ast.ClassDef):
-                continue
+        for node in every(source.tree, ast.ClassDef):
             module = any(
                 ast.unparse(base) in ("nn.Module", "torch.nn.Module", "Module") for base in node.bases
             )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._training import course_of
@@ -295,8 +295,8 @@ def the_loss_leads_back_to_the_weights(bundle: Bundle, flow: Flow) -> Answers:
 def _written(bundle: Bundle) -> Iterator[Evidence]:
     """The calls of `backward()` in the code, whether or not a walk tells what they are called on."""
     for source in bundle.sources.values():
-        for node in source.nodes:
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".backward"):
+        for node in every(source.tree, ast.Call):
+            if isinstance(node.func, ast.Attribute) and node.func.attr == "backward":
                 yield bundle.place(source.path, node.lineno, "goes back from a loss")
 
 
@@ -305,13 +305,11 @@ def _ungraded(source: Source) -> Iterator[tuple[str, int]]:
 
     `no_grad` stands in a `with`, or decorates a function.
     """
-    for node in source.nodes:
+    for node in every(source.tree, ast.With, ast.FunctionDef):
         if isinstance(node, ast.With):
             quiet = any(_is_no_grad(item.context_expr) for item in node.items)
-        elif isinstance(node, ast.FunctionDef):
-            quiet = any(_is_no_grad(decorator) for decorator in node.decorator_list)
         else:
-            continue
+            quiet = any(_is_no_grad(decorator) for decorator in node.decorator_list)
         inside = [part for statement in node.body for part in walked(statement)] if quiet else []
         if any(
             isinstance(p, ast.Attribute) and p.attr in ("enable_grad", "set_grad_enabled") for p in inside
@@ -360,9 +358,8 @@ def gradients_are_cleared_between_steps(bundle: Bundle, flow: Flow) -> Answers:
     cleared = [
         bundle.place(source.path, node.lineno, "clears them")
         for source in bundle.sources.values()
-        for node in source.nodes
-        if isinstance(node, ast.Attribute)
-        and node.attr in ("zero_grad", "zero_", "grad", "autograd", "clear_grad")
+        for node in every(source.tree, ast.Attribute)
+        if node.attr in ("zero_grad", "zero_", "grad", "autograd", "clear_grad")
         and (node.attr != "grad" or isinstance(node.ctx, ast.Store))
     ]
     if steps and not cleared:
@@ -394,17 +391,14 @@ def the_model_is_told_when_it_is_measured(bundle: Bundle, flow: Flow) -> Answers
     scored = [
         bundle.place(source.path, node.lineno, "scored here")
         for source in bundle.sources.values()
-        for node in source.nodes
-        if isinstance(node, ast.With) and any(_is_no_grad(item.context_expr) for item in node.items)
+        for node in every(source.tree, ast.With)
+        if any(_is_no_grad(item.context_expr) for item in node.items)
     ]
     told = [
         bundle.place(source.path, node.lineno, "evaluation mode")
         for source in bundle.sources.values()
-        for node in source.nodes
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and not node.args
-        and node.func.attr == "eval"
+        for node in every(source.tree, ast.Call)
+        if isinstance(node.func, ast.Attribute) and not node.args and node.func.attr == "eval"
     ]
     trains = any(course_of(walk, bundle).final.steps for walk in flow.training)
     if scored and trains and not told:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from labgate.bundle.kept import kept
 from labgate.flow.events import Event, Fault, Place, Walk
 from labgate.flow.values import ABSENT, UNKNOWN, Map, Module, Scope, Seq, Value, join
 
@@ -24,6 +25,14 @@ STEPS = 60_000
 """Expressions and statements that one walk may take."""
 DEPTH = 24
 """Calls of the bundle's own functions inside one another."""
+
+
+@kept
+def _place(node: ast.AST, path: str) -> Place:
+    if not hasattr(node, "lineno"):
+        return Place(path, 0)
+    line = node.lineno
+    return Place(path, line, getattr(node, "col_offset", 0), getattr(node, "end_lineno", None) or line)
 
 
 class Flowing:
@@ -109,12 +118,7 @@ class Machine:
             raise OutOfStepsError
 
     def place(self, node: ast.AST | None) -> Place:
-        if node is None or not hasattr(node, "lineno"):
-            return Place(self.path, 0)
-        line = node.lineno
-        return Place(
-            self.path, line, getattr(node, "col_offset", 0), getattr(node, "end_lineno", None) or line
-        )
+        return Place(self.path, 0) if node is None else _place(node, self.path)
 
     def context(self, node: ast.AST | None) -> tuple[Place, bool, bool, tuple[Place, ...]]:
         """The first four fields of any event at `node`."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from labgate.bundle.kept import kept
-from labgate.bundle.syntax import children, walked
+from labgate.bundle.syntax import below, walked
 from labgate.flow.attributes import bind
 from labgate.flow.config import ConfigFault, ListNode, Node
 from labgate.flow.events import Call, ConfigWrite, Fault, Put, Started, Test, Use, Walk
@@ -45,6 +46,9 @@ NEXT = Flowing.NEXT
 
 STANDARD_LEAKS = {"sys.exit", "os._exit", "builtins.exit", "builtins.quit", "os.abort"}
 
+
+_OF_ITS_OWN = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+"""What opens a scope: its statements are not those of the block around it."""
 
 REPEATS = 3
 """Times that a function is followed with arguments of the same look, before its result is taken as known."""
@@ -975,14 +979,7 @@ def _bound_in(tree: ast.Module) -> frozenset[str]:
 
 @kept
 def _yields(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    pending: list[ast.AST] = list(node.body)
-    while pending:
-        part = pending.pop()
-        if isinstance(part, ast.Yield | ast.YieldFrom):
-            return True
-        if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            pending.extend(children(part))
-    return False
+    return any(isinstance(part, ast.Yield | ast.YieldFrom) for part in _own(node.body))
 
 
 def _is_wrapper(decorator: Function, made: Function) -> bool:
@@ -993,15 +990,17 @@ def _is_wrapper(decorator: Function, made: Function) -> bool:
 @kept
 def _rebound(loop: ast.For | ast.AsyncFor | ast.While) -> set[str]:
     """Names that the body of a loop assigns."""
-    found: set[str] = set()
-    pending: list[ast.AST] = list(loop.body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
-            pending.extend(children(node))
-    return found
+    return {
+        node.id for node in _own(loop.body) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+
+
+def _own(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """What stands in a block, less what stands in the functions and classes inside it."""
+    level = list(body)
+    while level:
+        yield from level
+        level = below(node for node in level if not isinstance(node, _OF_ITS_OWN))
 
 
 def _always_raises(body: list[ast.stmt]) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from packaging.utils import canonicalize_name
 
 from labgate.bundle import Bundle
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import every
 from labgate.packages import requirements as requirements_of
 from labgate.packages import resolution as resolving
 from labgate.packages import uv, wheels
@@ -326,10 +326,10 @@ def _imported(bundle: Bundle) -> Iterator[str]:
     import ast
 
     for source in bundle.sources.values():
-        for node in walked(source.tree) if source.tree is not None else ():
+        for node in every(source.tree, ast.Import, ast.ImportFrom):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            elif node.module and not node.level:
                 yield node.module
 
 
