@@ -366,6 +366,32 @@ def test_the_runs_file_is_mended_in_where_the_code_looks_for_it(code, where):
     assert "config/runs/ours.yaml" in found.how
 
 
+@pytest.mark.parametrize(
+    ("header", "where"),
+    [
+        ("# @package _global_\n", ()),
+        ("# the proposed run\n# @package _global_\n", ()),
+        ("# @package study.run\n", ("study", "run")),
+    ],
+)
+def test_a_run_file_goes_where_its_package_header_says(header, where):
+    code = "def train(cfg): return cfg.run.training.epochs"
+    bundle = project(GROUP, config__runs__ours=header + RUN).with_file("src/train.py", code)
+    value = mended(bundle).tree
+    for key in (*where, "training", "epochs"):
+        value = value[key]
+    assert value == 3
+
+
+def test_the_words_of_a_process_win_over_the_files_of_its_mended_config():
+    bundle = project(GROUP).with_file("src/train.py", "def train(cfg): return cfg.training.epochs")
+    words = ("run=ours", "mode=trial", "training.epochs=1", "wandb.mode=disabled", "new.key=x")
+    with Compositions(bundle, CONTRACT, CHILD) as compositions:
+        tree = compositions.mended("src.main", "ours", "trial", words).tree
+    assert tree["training"]["epochs"] == 1 and tree["wandb"]["mode"] == "disabled"
+    assert tree["new"] == {"key": "x"}
+
+
 def test_a_run_file_that_the_code_loads_itself_is_not_mended_in():
     code = (
         "from omegaconf import OmegaConf\ndef load(cfg): return OmegaConf.load(f'config/runs/{cfg.run}.yaml')"

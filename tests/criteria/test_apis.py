@@ -17,11 +17,24 @@ from labgate.contract import load
 from labgate.criteria import apis
 from labgate.finding import Outcome
 from labgate.flow import Flow
+from labgate.packages import uv
 
 CONTRACT = load("airas-2025-11")
 WHEEL = {
-    "__init__.py": "from .grids import Grid, prune\nfrom . import extra, filled\n",
+    "__init__.py": "from .grids import Grid, Lot, prune\nfrom . import extra, filled\n"
+    "from ._kiosk import Kiosk\n_kiosk: Kiosk = None\n",
+    "_kiosk.py": """
+from .compat import lazily
+
+class Goods:
+    apples = 1
+
+class Kiosk:
+    @lazily
+    def goods(self) -> Goods: ...
+""",
     "grids.py": """
+from typing import Optional, Tuple
 class Grid:
     def __init__(self, rows, *, share=0.5): self.rows = rows
     def cut(self, share: float) -> "Grid": return self
@@ -30,6 +43,12 @@ class Grid:
 def prune(grid, share=0.5, /, *, seed=0) -> Grid: ...
 def untold(grid): ...
 def any_number(*grids, **more): ...
+def corners(grid) -> "tuple[int, int, int]": ...
+def rows(grid) -> tuple[int, ...]: ...
+def maybe(grid) -> Optional[Tuple[int, int]]: ...
+class Lot:
+    @staticmethod
+    def params(grid) -> Tuple[int, int, int, int, Grid]: ...
 """,
     "extra.py": "def soften(logits, temperature): ...\n",
     "filled.py": "for name in ('a', 'b'):\n    globals()[name] = 1\n",
@@ -198,6 +217,7 @@ def test_the_same_name_at_two_places_shows_both():
         "gridlib.grids.untold(grid).shrink()",
         "grid.rows[0].shrink()",
         "getattr(gridlib, input())()",
+        "gridlib.Kiosk().goods.apples",
         "grid.rows",
     ],
 )
@@ -277,6 +297,89 @@ def test_what_takes_anything_or_cannot_be_read_never_fails(written):
 def test_a_call_that_does_not_fit_on_some_path_only_is_not_told():
     bundle = READY.edit("src/main.py", LAST, f"    if input():\n        grid.cut(ratio=1, share=2)\n{LAST}")
     assert outcomes(arguments, bundle) == {Outcome.SKIP, Outcome.PASS}
+
+
+# Results
+
+
+unpacking = apis.results_are_unpacked_as_they_come
+
+
+def with_line(line):
+    bundle = READY.edit("src/main.py", "import hydra\n", "import gridlib\nimport hydra\n")
+    return bundle.edit("src/main.py", LAST, f"    {line}\n{LAST}")
+
+
+@pytest.mark.parametrize(
+    ("line", "gives", "taken"),
+    [
+        ("a, b = gridlib.grids.corners(grid)", 3, 2),
+        ("a, (b, c) = gridlib.grids.corners(grid)", 3, 2),
+        ("a, b, c, d = gridlib.Lot.params(grid)", 5, 4),
+    ],
+)
+def test_a_result_that_is_unpacked_into_another_number_of_names_fails(line, gives, taken):
+    answer = the_failure(unpacking, with_line(line))
+    assert f"gives {gives} values, and {taken} are taken" in answer.says
+    assert places(answer) == ["src/main.py:12", "pyproject.toml:6"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a, b, c = gridlib.grids.corners(grid)",
+        "a, *rest = gridlib.grids.corners(grid)",
+        "a, b = gridlib.grids.rows(grid)",
+        "a, b, c = gridlib.grids.maybe(grid)",
+        "a, b = gridlib.grids.untold(grid)",
+        "a, b = gridlib.grids.corners(grid)[:2]",
+    ],
+)
+def test_a_result_of_fitting_or_unknown_length_passes(line):
+    assert outcomes(unpacking, with_line(line)) == {Outcome.PASS}
+
+
+def test_an_unpacking_on_some_path_only_is_not_told():
+    bundle = with_line("a, b = gridlib.grids.corners(grid) if input() else (1, 2)")
+    assert Outcome.FAIL not in outcomes(unpacking, bundle)
+    bundle = with_line("if input():\n        a, b = gridlib.grids.corners(grid)")
+    assert outcomes(unpacking, bundle) == {Outcome.SKIP, Outcome.PASS}
+
+
+# Registries
+
+registered = apis.registered_names_exist
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """`gridlib.prune` looks its first argument up among what the library registers."""
+    tables = {**uv.known()}
+    tables["registry"] = [
+        {"calls": ["gridlib.prune"], "argument": "grid", "tag": ".", "elsewhere": ":/", "registers": "enter"}
+    ]
+    monkeypatch.setattr(uv, "known", lambda: tables)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_name_that_the_library_nowhere_spells_fails():
+    answer = the_failure(registered, with_line("prune('softer.v2')"))
+    assert "gridlib 2.4 registers nothing called 'softer'" in answer.says
+    assert places(answer) == ["src/main.py:12", "pyproject.toml:6"]
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(
+    "line", ["prune('soften')", "prune('soften.v2')", "prune('hub:softer')", "prune(input())", "prune(grid)"]
+)
+def test_a_name_that_is_spelt_lies_elsewhere_or_is_not_known_passes(line):
+    assert outcomes(registered, with_line(line)) == {Outcome.PASS}
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_experiment_that_registers_names_itself_passes():
+    own = with_line("prune('softer')").edit("src/main.py", "import Grid, prune", "import Grid, enter, prune")
+    assert outcomes(registered, own) == {Outcome.PASS}
 
 
 @pytest.mark.registry

@@ -152,6 +152,16 @@ def test_a_key_that_is_missing_at_two_places_fails_once_and_shows_both():
     assert {"src/train.py:7", "src/train.py:20", "config/runs/upright.yaml"} <= {*places(answer)}
 
 
+def test_a_key_that_stands_in_the_file_and_not_in_the_config_says_so():
+    unmerged = READY.edit(
+        "src/train.py", '    cfg = OmegaConf.merge(cfg, OmegaConf.load(f"config/runs/{cfg.run}.yaml"))\n', ""
+    )
+    told = {e.label for a in asked(reading, unmerged) for e in a.evidence if str(e).startswith("config/")}
+    assert "training stands here, and does not get there" in told
+    partly = READY.edit("src/train.py", "cfg.training.lr", "cfg.training.momentum")
+    assert the_failure(reading, partly).evidence[-1].label == "has no training.momentum"
+
+
 def test_two_keys_that_are_missing_fail_each_for_itself():
     bundle = BARE.edit("src/train.py", "cfg.training.lr", "cfg.training.momentum")
     keys = {answer.evidence[0].shows for answer in asked(reading, bundle) if answer.outcome is Outcome.FAIL}
@@ -293,6 +303,16 @@ def test_an_override_that_the_childs_config_does_not_know_fails_and_shows_both_e
     assert [e.label for e in answer.evidence] == ["started from here", "composed here"]
 
 
+def test_what_stands_behind_a_config_that_is_not_named_is_told_as_well():
+    unnamed = READY.edit("src/main.py", "*words]", '*words, "training.epochs=1"]')
+    unnamed = unnamed.edit("src/train.py", ', config_name="config"', "")
+    first, second = [a.says for a in asked(starting, unnamed) if a.outcome is Outcome.FAIL]
+    assert "Could not override 'run'" in first
+    assert "once Hydra is given config/config.yaml: Could not override 'training.epochs'" in second
+    harmless = READY.edit("src/train.py", ', config_name="config"', "")
+    assert [a for a in asked(starting, harmless) if "once" in a.says] == []
+
+
 def test_words_that_hydra_cannot_parse_fail():
     answer = the_failure(starting, READY.edit("src/main.py", "*words]", '*words, "--trial"]'))
     assert "src/main.py:11" in places(answer)
@@ -328,6 +348,13 @@ def test_a_setting_that_nothing_reads_is_a_remark_at_every_run_that_sets_it():
     answer = the_failure(read, bundle)
     assert answer.impact is Impact.REMARKS and answer.says == "training.patience is read by nothing"
     assert places(answer) == ["config/runs/rotated.yaml:3", "config/runs/upright.yaml:3"]
+
+
+def test_a_section_of_which_nothing_is_read_is_one_remark():
+    text = READY.text("config/runs/rotated.yaml") + "schedule:\n  kind: cosine\n  warm: {steps: 5, from: 0}\n"
+    answer = the_failure(read, READY.with_file("config/runs/rotated.yaml", text))
+    assert answer.says == "nothing of schedule is read, which holds 3 settings"
+    assert len(places(answer)) == 3
 
 
 @pytest.mark.parametrize(

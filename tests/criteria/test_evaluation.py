@@ -359,6 +359,33 @@ def test_a_figure_in_the_training_fails():
     assert lines(the_failure(figures.training_draws_nothing, bundle)) == [at(bundle, TRAIN, "plt.savefig")]
 
 
+def test_comparisons_that_are_not_drawn_into_their_folder_fail():
+    bundle = READY.edit(
+        EVALUATE, 'finish(folder / "comparison_accuracy_bar_chart.pdf")', 'finish(folder.parent / "bars.pdf")'
+    ).edit(
+        EVALUATE, 'finish(folder / "comparison_accuracy_box_plot.pdf")', 'finish(folder.parent / "box.pdf")'
+    )
+    answer = the_failure(figures.runs_are_compared_in_figures, bundle)
+    assert "no figure that compares runs is saved in" in answer.says
+    assert at(bundle, EVALUATE, "plt.savefig(path)") in lines(answer)
+
+
+def test_a_figure_on_a_branch_of_a_config_that_does_not_compose_cannot_be_told():
+    drawn = '    if cfg.dataset.task == "images":\n        plt.savefig("loss.png")\n    wandb.finish()\n'
+    bundle = READY.edit(TRAIN, "    wandb.finish()\n", drawn).edit(
+        TRAIN, "import copy\n", "import copy\n\nimport matplotlib.pyplot as plt\n"
+    )
+    for run in ("pruned-mlp", "dense-mlp"):
+        path = f"config/runs/{run}.yaml"
+        bundle = bundle.edit(path, "{name: digits}", "{name: digits, task: text}")
+    assert passes(figures.training_draws_nothing, bundle)
+    unknown = bundle.without("config/config.yaml").edit(TRAIN, "cfg = resolve(cfg)", "pass")
+    for run in ("pruned-mlp", "dense-mlp"):
+        unknown = unknown.with_file(f"config/runs/{run}.yaml", "- no mapping\n")
+    outcomes = {answer.outcome for answer in asked(figures.training_draws_nothing, unknown)}
+    assert outcomes == {Outcome.SKIP}
+
+
 def test_an_evaluation_that_is_missing_cannot_be_looked_at():
     from labgate.checks import CannotLookError
 

@@ -114,6 +114,14 @@ def test_a_promised_metric_that_never_reaches_the_summary_fails():
     assert "odd" not in answer.says
 
 
+def test_a_promised_metric_that_is_logged_or_goes_by_no_name_is_kept():
+    promised = READY.with_promise(Promise(metrics=("F1 score", "Accuracy")))
+    logged = promised.edit(TRAIN, '{"val_accuracy": accuracy', '{"val_f1": 0.5, "val_accuracy": accuracy')
+    assert passes(tracking.summary_holds_final_and_best, logged)
+    nameless = promised.edit(TRAIN, 'wandb.summary["best_accuracy"]', 'wandb.summary["best_primary_metric"]')
+    assert passes(tracking.summary_holds_final_and_best, nameless)
+
+
 def test_a_summary_filled_in_a_loop_over_a_dict_is_read():
     bundle = READY.edit(
         TRAIN,
@@ -222,6 +230,24 @@ def test_alternatives_of_one_name_are_taken_as_one():
             if answer.outcome is Outcome.FAIL and answer.impact is not Impact.REMARKS
         ]
         assert not failures
+
+
+def test_a_summary_key_that_is_tested_for_and_never_given_breaches():
+    bundle = READY.edit(
+        EVALUATE,
+        '        plot_curve(history, folder / f"{run_id}_learning_curve.pdf")',
+        '        if "confusion" in summary:\n            print(summary["confusion"])\n'
+        '        plot_curve(history, folder / f"{run_id}_learning_curve.pdf")',
+    )
+    answer = the_failure(tracking.evaluation_asks_for_what_was_summarised, bundle)
+    assert answer.impact is Impact.BREACHES
+
+
+def test_without_a_run_config_nothing_is_said_of_how_far_a_run_gets():
+    bundle = READY.without("config/runs/pruned-mlp.yaml").without("config/runs/dense-mlp.yaml")
+    bundle = bundle.edit("src/main.py", "def main(cfg):\n", "def main(cfg):\n    sys.exit('no such run')\n")
+    outcomes = {answer.outcome for answer in asked(tracking.tracked_modes_reach_wandb, bundle)}
+    assert Outcome.FAIL not in outcomes
 
 
 def test_a_summary_key_with_a_default_that_nobody_writes_misleads():
@@ -336,6 +362,11 @@ def test_a_configuration_recorded_before_the_search_misleads():
         "        wandb.config.update(OmegaConf.to_container(cfg), allow_val_change=True)\n",
     )
     assert passes(tracking.recorded_config_is_the_trained_one, mended)
+    unused = bundle.edit(
+        TRAIN, 'cfg.training.lr = search(cfg, loader)["lr"]', 'cfg.found = search(cfg, loader)["lr"]'
+    )
+    (answer,) = asked(tracking.recorded_config_is_the_trained_one, unused)
+    assert answer.outcome is Outcome.SKIP  # what is trained with is what the file says
 
 
 def test_printing_measured_numbers_as_json_fails_and_printing_the_config_does_not():

@@ -117,6 +117,48 @@ def test_an_unknown_test_takes_both_branches_and_neither_is_sure():
     assert faults(walk, certain=False) == [("ConfigAttributeError", "Missing key nothing")]
 
 
+def test_the_parser_of_a_child_whose_words_are_not_all_known_refuses_nothing():
+    start = """
+        import subprocess, sys
+        words = ["--run-id", {}, "--out", "there"]
+        subprocess.Popen([sys.executable, "-m", "src.part", *words])
+        """
+    parse = """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--run-id", required=True)
+        parser.add_argument("--out", required=True)
+        print(parser.parse_args().run_id.lower())
+        """
+    assert faults(follow(start.format("cfg.run_id"), src__part=parse)["ours full"]) == []
+    assert faults(follow(start.format("input()"), src__part=parse)["ours full"]) == []
+    lacking = follow(start.format("cfg.run_id").replace('"--out", "there"', ""), src__part=parse)["ours full"]
+    assert [kind for kind, _ in faults(lacking)] == ["SystemExit"]
+
+
+EITHER_WAY = """
+def main(cfg):
+    print(cfg.nothing)
+"""
+
+
+def test_a_way_round_an_import_is_not_taken_where_the_import_is_of_the_experiments_own_file():
+    tried = "try:\n    from src.part import main\nexcept ImportError:\n    from part import main\nmain(cfg)"
+    walk = follow(tried, src__part=EITHER_WAY)["ours full"]
+    assert faults(walk) == [("ConfigAttributeError", "Missing key nothing")]
+    assert faults(walk, certain=False) == []
+
+
+def test_a_way_round_an_import_is_taken_where_the_import_fails_or_is_of_another_package():
+    tried = "try:\n    from src.part import other\nexcept ImportError:\n    other = print\nother(1)"
+    walk = follow(tried, src__part=EITHER_WAY)["ours full"]
+    assert faults(walk) == [] and plain(calls(walk, "builtins.print")[0].args[0]) == 1
+    tried = "try:\n    import apex\nexcept ImportError:\n    print(cfg.nothing)"
+    assert faults(follow(tried)["ours full"], certain=False) == [
+        ("ConfigAttributeError", "Missing key nothing")
+    ]
+
+
 def test_what_both_branches_leave_is_joined():
     walk = follow(
         """

@@ -104,6 +104,13 @@ class Compositions:
             main.config_dir, main.config_name, overrides, main.version_base, module.rpartition(".")[2]
         )
 
+    def once_named(self, request: Request) -> Request | None:
+        """The same request of the contract's config file; None when it asks for that one or there is none."""
+        folder, _, name = self.contract.config_file.rpartition("/")
+        named = replace(request, config_dir=folder, config_name=name.removesuffix(".yaml"))
+        asked = replace(request, config_name=(request.config_name or "").removesuffix(".yaml"))
+        return None if named == asked or self.contract.config_file not in self.bundle.files else named
+
     def of(self, module: str, run_id: str, mode_name: str) -> Composition | None:
         """The composition for the contract's exact command; None when `module` has no Hydra program."""
         mode = self.contract.mode(mode_name)
@@ -140,23 +147,28 @@ class Compositions:
         for module in (self.contract.main_module, self.contract.train_module):
             yield from self.each(module)
 
-    def mended(self, module: str, run_id: str, mode_name: str) -> Mended | None:
-        """The config most plausibly meant where none comes of the composition; None where one does."""
-        composition = self.of(module, run_id, mode_name)
-        if composition is not None and composition.tree is not None:
-            return None
-        try:
-            overrides = tuple(self.contract.train_argv(run_id, self.contract.mode(mode_name), RESULTS))
-        except ValueError:
-            return None
-        folder, _, name = self.contract.config_file.rpartition("/")
-        if composition is not None and self.contract.config_file in self.bundle.files:
-            meant = replace(composition.request, config_dir=folder, config_name=name.removesuffix(".yaml"))
-            tree = self.composer.compose(meant).tree
+    def mended(
+        self, module: str, run_id: str, mode_name: str, words: tuple[str, ...] | None = None
+    ) -> Mended | None:
+        """The config most plausibly meant where none comes of the composition; None where one does.
+
+        `words` are those that the process is started with, the contract's command's by default.
+        """
+        if words is None:
+            try:
+                words = tuple(self.contract.train_argv(run_id, self.contract.mode(mode_name), RESULTS))
+            except ValueError:
+                return None
+        request = self.request(module, words)
+        if request is not None:
+            if self.composer.compose(request).tree is not None:
+                return None
+            named = self.once_named(request)
+            tree = self.composer.compose(named).tree if named is not None else None
             if tree is not None:
                 return Mended(tree, f"as if Hydra were given {self.contract.config_file}")
         main = self.mains.get(module)
-        return mended(self.bundle, self.contract, main, run_id, self.run_paths.get(run_id), overrides)
+        return mended(self.bundle, self.contract, main, run_id, self.run_paths.get(run_id), words)
 
     def run_config(self, run_id: str) -> Mapping[Any, Any] | None:
         """The mapping in the run's own file; None when there is no file or it holds no mapping."""

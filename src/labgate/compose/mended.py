@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,18 +59,32 @@ def mended(
             _merge(_node(tree, package.split(".")), found)
             made.append(f"{file} under {package}")
     tree.pop("hydra", None)
-    for word in overrides:
-        key, _, text = word.partition("=")
-        _set(tree, key.lstrip("+"), _value(text))
+    words = [word.lstrip("+").partition("=") for word in overrides if not word.startswith("~")]
+    for key, _, text in words:
+        if "." not in key:
+            _set(tree, key, _value(text))
     made.append("the command's overrides")
     starts = [source for source in bundle.sources.values() if source.module != contract.evaluate_module]
-    if run is not None and any(map(loads_configs, starts)):
+    below = _package(bundle.text(run_path or "") or "")
+    if run is not None and below is None and any(map(loads_configs, starts)):
         made.append(f"without {run_path}, which the code loads by itself")
     elif run is not None:
-        below = next((place for place in places if reads_below(starts, place)), None)
+        if below is None:
+            below = next((place for place in places if reads_below(starts, place)), None)
         _merge(_node(tree, below.split(".")) if below else tree, run)
         made.append(f"{run_path} {f'under {below}' if below else 'at the root'}")
+    for key, _, text in words:
+        if "." in key:  # what stands on the command line wins over the file
+            _set(tree, key, _value(text))
     return Mended(tree, ", ".join(made))
+
+
+def _package(text: str) -> str | None:
+    """Where a group's file says that its keys belong: "" for the root, None where it does not say."""
+    header = re.match(r"(?:\s*#[^\n]*\n)*?\s*#\s*@package[ \t]+([\w.]+)", text)
+    if header is None or header[1] in ("_group_", "_name_"):
+        return None
+    return "" if header[1] == "_global_" else header[1].removeprefix("_global_.")
 
 
 def reads_below(sources: Iterable[Source], key: str) -> bool:

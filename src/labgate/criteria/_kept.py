@@ -22,7 +22,7 @@ from labgate.criteria._wandb import (
 )
 from labgate.finding import cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
-from labgate.flow.events import Call, ConfigRead, ConfigWrite, Event, Put, Walk, evidence
+from labgate.flow.events import Call, ConfigRead, ConfigWrite, Event, How, Put, Walk, evidence
 from labgate.flow.values import External, Known, Unknown, Value, plain, sources, text_of
 
 
@@ -58,7 +58,10 @@ def summary(bundle: Bundle, flow: Flow, walks: list[Walk]) -> Answers:
     chosen = [key for key in keys if "best" in key.lower() and not re.search("optuna|param|pred|label", key)]
     dated = any(re.search(r"epoch|step|iter|round", key, re.IGNORECASE) for key in keys)
     undated = bool(chosen) and not dated and not hidden and _epochs(walk) != 1
-    unmet = [m for m in _promised(bundle) if family(m) and not recorded_as(m, [*keys, *AUTOMATIC])]
+    kept = [*keys, *known.history, *AUTOMATIC]  # W&B keeps the last value of all that is logged
+    unmet = [m for m in _promised(bundle) if family(m) and not recorded_as(m, kept)]
+    if unmet and any(_NAMELESS.search(key) for key in keys):
+        unmet = unmet[1:]  # `best_primary_metric` is one of them
     if not hidden:
         lacking += [f"nothing of {metric!r}, which was promised" for metric in unmet]
     places = distinct(known.summary.values())
@@ -95,6 +98,9 @@ _MEASURES = re.compile(
     re.IGNORECASE,
 )
 """What the name of a metric holds."""
+
+_NAMELESS = re.compile(r"primary|metric|score|objective|perf", re.IGNORECASE)
+"""What the name of a key holds that records a metric without saying which."""
 
 
 def _epochs(walk: Walk) -> int | None:
@@ -146,6 +152,7 @@ def recorded(bundle: Bundle, walk: Walk) -> Answers:
         and init.index < walk.events.index(search)
         and not event.key.startswith("wandb.")
         and _suggested(event.value)
+        and _read_after(walk, index, event.key)
     ]
     later = [update for update in updates if late and update[0] > late[0][0]]
     if late and not later:
@@ -174,6 +181,18 @@ def recorded(bundle: Bundle, walk: Walk) -> Answers:
     else:
         after = [evidence(bundle, spans[0][0].place, "the search, before it")] if spans else []
         yield passed(f"W&B records the configuration that is trained with ({walk.name})", place, *after)
+
+
+def _read_after(walk: Walk, index: int, key: str) -> bool:
+    """Whether a config key is read after event `index`: by name, or with a section handed on whole."""
+    for event in walk.events[index + 1 :]:
+        if isinstance(event, ConfigRead):
+            whole = event.how in (How.WHOLE, How.LOOP) and (
+                event.key in ("", "*") or key.startswith(f"{event.key}.")
+            )
+            if event.key == key or whole:
+                return True
+    return False
 
 
 def _suggested(value: Value) -> bool:

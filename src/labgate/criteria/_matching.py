@@ -187,7 +187,7 @@ def _missing(bundle: Bundle, key: str, mets: list[Met], part: Part, known: dict[
         Manner.NEEDED: Impact.BLOCKS,
         Manner.SELECTED: Impact.MISLEADS,
         Manner.DEFAULTED: Impact.MISLEADS,
-        Manner.TESTED: Impact.BREACHES if part is Part.HISTORY else Impact.MISLEADS,
+        Manner.TESTED: Impact.BREACHES,
     }[manner]
     return failed(
         f"the evaluation asks a run's {thing} for {key!r}, which {who}",

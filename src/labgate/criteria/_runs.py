@@ -262,6 +262,8 @@ def online_mode(bundle: Bundle, walk: Walk) -> Answers:
             *_settled(bundle, walk, event),
             do='start it with mode="online"',
         )
+    elif not walk.run_id and not inits:
+        yield cannot_tell("with no run config, how far a run would get is not known")
     elif not inits and not cut(walk) and not told(walk).unnamed and _follows_training(walk):
         anywhere = next((e for e in walk.events if is_init(e)), None)
         if anywhere is None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from labgate.bundle import Bundle
+from labgate.bundle import Bundle, Source
 from labgate.checks import Answers, CannotLookError, check
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
-from labgate.flow import Call, Event, Flow, Use, Walk
+from labgate.flow import Call, Event, Flow, Known, Use, Walk
 from labgate.packages import Packages
 
 
@@ -173,6 +174,103 @@ def arguments_fit_the_resolved_versions(bundle: Bundle, flow: Flow, packages: Pa
             )
     if not failures:
         yield passed(f"{known} calls agree with the signatures that could be read")
+
+
+@check("complete.fully-functional", "hydra.cli-full", "hydra.cli-evaluate", impact=Impact.BLOCKS)
+def results_are_unpacked_as_they_come(bundle: Bundle, flow: Flow, packages: Packages) -> Answers:
+    """What a third-party function gives has as many parts as names are there to take them.
+
+    Bad:
+        top, left, height, width = RandomErasing.get_params(image, scale, ratio)
+    Good:
+        top, left, height, width, value = RandomErasing.get_params(image, scale, ratio)
+    """
+    _look(packages)
+    names = {source.path: _unpackings(source) for source in bundle.sources.values()}
+    known, failures = 0, 0
+    for met in _calls(flow):
+        place = met.event.place
+        taken = names.get(place.path, {}).get((place.line, place.column))
+        dotted = _dotted(met.path, packages) if taken and _third_party(met.path) else None
+        gives = packages.gives(dotted) if dotted else None
+        if gives is None:
+            continue
+        known += 1
+        if gives == taken:
+            continue
+        root = met.path.partition(".")[0]
+        says = f"{met.path} of {root} {packages.version(root)} gives {gives} values, and {taken} are taken"
+        shown = bundle.place(place.path, place.line, "unpacked here")
+        if not met.sure:
+            yield cannot_tell(f"{says}; whether the code gets there depends on what it meets", shown)
+            continue
+        failures += 1
+        yield failed(
+            f"ValueError: {says} ({met.where})",
+            shown,
+            *_requirement(bundle, packages, root),
+            do=f"take {gives} values",
+        )
+    if not failures:
+        yield passed(f"{known} results of known length are unpacked as they come")
+
+
+def _unpackings(source: Source) -> dict[tuple[int, int], int]:
+    """Where a call stands whose result is unpacked, and into how many names."""
+    found = {}
+    for node in source.nodes:
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Tuple | ast.List):
+                if not any(isinstance(name, ast.Starred) for name in target.elts):
+                    found[node.value.lineno, node.value.col_offset] = len(target.elts)
+    return found
+
+
+@check("complete.fully-functional", "model.external-models-used", impact=Impact.BLOCKS)
+def registered_names_exist(bundle: Bundle, flow: Flow, packages: Packages) -> Answers:
+    """A model that is asked of a library by name is one that this library registers.
+
+    A registry is searched while the code runs, so a wrong name is an error of the first run. Names are looked
+    for in the sources of the version that resolves.
+
+    Bad:
+        timm.create_model("cifar_resnet20")
+    Good:
+        timm.create_model("resnet18")
+    """
+    _look(packages)
+    found, failures = 0, 0
+    for met in _calls(flow):
+        call, registry = met.event, packages.registry(met.path)
+        assert isinstance(call, Call)
+        name = call.argument(0, registry["argument"]) if registry else None
+        if registry is None or not isinstance(name, Known) or not isinstance(name.value, str):
+            continue
+        wanted = name.value.partition(registry["tag"])[0]
+        own = any(registry["registers"] in source.text for source in bundle.sources.values())
+        if own or not wanted or set(name.value) & set(registry["elsewhere"]):
+            continue
+        root = met.path.partition(".")[0]
+        spelt = packages.spells(root, wanted)
+        found += spelt is True
+        if spelt is not False:
+            continue
+        says = f"{root} {packages.version(root)} registers nothing called {wanted!r}"
+        place = bundle.place(call.place.path, call.place.line, "asked for here")
+        if met.sure:
+            failures += 1
+            yield failed(
+                f"{says} ({met.where})",
+                place,
+                *_requirement(bundle, packages, root),
+                do=f"ask for a name that {root} lists, or build the model from the parts that it has",
+            )
+        else:
+            yield cannot_tell(f"{says}; whether the code gets there depends on what it meets", place)
+    if not failures:
+        yield passed(f"{found} names asked of a registry are found in its library")
 
 
 def _misfits(call: Call, signature: object) -> Iterator[str]:

@@ -16,6 +16,8 @@ from labgate.flow.config import from_plain, leaves
 _BUDGET = re.compile(
     r"(param\w*_budget|budget)\w*(percent|pct|fraction|ratio)|(percent|pct)\w*budget", re.IGNORECASE
 )
+_OF_OTHER_THINGS = re.compile(r"comput|flop|mac|time|latency|energy|memory|token|sample|data|label|privacy")
+"""Budgets that are not counted in parameters."""
 MARGIN = 1.5
 """A budget missed by no more than this factor either way is taken as met."""
 
@@ -94,9 +96,14 @@ def _declared(compositions: Compositions, run_id: str) -> Iterator[tuple[str, fl
         return
     for key, value in leaves(from_plain(data if isinstance(data, dict) else {})):
         name = key.rpartition(".")[2]
-        if not _BUDGET.search(name) or not isinstance(value, Known) or isinstance(value.value, bool):
+        if _OF_OTHER_THINGS.search(key.lower()) or not _BUDGET.search(name):
             continue
-        if isinstance(value.value, int | float) and value.value > 0:
+        if (
+            isinstance(value, Known)
+            and not isinstance(value.value, bool)
+            and isinstance(value.value, int | float)
+            and value.value > 0
+        ):
             share = value.value / 100 if re.search("percent|pct", name, re.IGNORECASE) else float(value.value)
             line = compositions.bundle.key_line(path, *key.split("."))
             yield key, share, compositions.bundle.place(path, line, f"declared for {run_id}")
@@ -151,7 +158,10 @@ def declared_budget_is_what_rank_and_targets_give(flow: Flow, compositions: Comp
         heeded = key in read or any(name.endswith(f".{key}") for name in read)
         share = next(iter(runs.values()))[0]
         gives = _measured(flow, runs)
-        if not heeded:
+        broken = [source.path for source in flow.bundle.sources.values() if source.tree is None]
+        if not heeded and broken:
+            yield cannot_tell(f"whether anything reads {key}: {broken[0]} does not parse", *places)
+        elif not heeded:
             yield failed(
                 f"{key} declares {share:.2%} of the backbone; nothing reads it{gives[0] if gives else ''}",
                 *places,

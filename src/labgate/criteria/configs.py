@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
 from labgate.bundle import BrokenFileError, Bundle
@@ -29,14 +29,26 @@ def _is_write(fault: Fault, walk: Walk) -> bool:
 
 
 def _run_files(flow: Flow, compositions: Compositions, group: Group) -> list[Evidence]:
-    """The config files of the runs in which a key is missing."""
+    """The config files of the runs in which a key is missing: there, or on the way into the config."""
     key = group.first.event.key
     found = []
     for walk in group.walks:
         path = compositions.run_paths.get(walk.run_id)
-        if path:
+        if path and _holds(compositions.run_config(walk.run_id), key):
+            line = flow.bundle.key_line(path, *key.split("."))
+            found.append(flow.bundle.place(path, line, f"{key} stands here, and does not get there"))
+        elif path:
             found.append(flow.bundle.place(path, 0, f"has no {key}", ""))
     return list(dict.fromkeys(found))[:3]
+
+
+def _holds(value: object, key: str) -> bool:
+    """Whether a dotted key stands in a mapping."""
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True
 
 
 @check("hydra.parameters-from-config", "hydra.cli-full", "hydra.cli-trial", impact=Impact.BLOCKS)
@@ -184,6 +196,8 @@ def _read_keys(flow: Flow) -> tuple[set[str], set[str]]:
                 whole.add(event.key.rstrip("*").rstrip("."))
             else:
                 single.add(event.key)
+                if event.present is False and event.how in (How.ATTRIBUTE, How.ITEM):
+                    whole.add(event.key)  # it does not get there; what would be read of it is not seen
                 if event.how is How.LOOP and isinstance(event.value, Node | ListNode):
                     whole.add(event.key)
         whole.update(_handed_out(walk))
@@ -246,20 +260,37 @@ def keys_are_read(bundle: Bundle, flow: Flow, compositions: Compositions, contra
         yield cannot_tell("not all of the code could be followed, so what reads a key may not have been seen")
         return
     unread: dict[str, list[Evidence]] = {}
+    read: set[str] = set()
     count = 0
     for run_id, path in compositions.run_paths.items():
         if path is None:
             continue
         for key, line in _declared(compositions.bundle, path):
             count += 1
-            if key.rpartition(".")[2] in _NAMES or _is_read(key, single, whole, contract.run_key):
-                continue
-            unread.setdefault(key, []).append(compositions.bundle.place(path, line, f"set for {run_id}"))
-    for key, evidence in unread.items():
-        yield remarked(
-            f"{key} is read by nothing", *evidence[:3], do="read it where it is meant to act, or drop it"
-        )
+            if _is_read(key, single, whole, contract.run_key):
+                read.add(key)
+            elif key.rpartition(".")[2] not in _NAMES:
+                unread.setdefault(key, []).append(compositions.bundle.place(path, line, f"set for {run_id}"))
+    sections: dict[str, list[str]] = {}
+    for key in unread:
+        sections.setdefault(_dead_section(key, read), []).append(key)
+    for section, keys in sections.items():
+        says = f"{keys[0]} is read by nothing"
+        if len(keys) > 1:
+            says = f"nothing of {section} is read, which holds {len(keys)} settings"
+        evidence = [place for key in keys for place in unread[key]]
+        yield remarked(says, *evidence[:3], do="read it where it is meant to act, or drop it")
     yield passed(f"{count - sum(map(len, unread.values()))} of {count} settings of the run configs are read")
+
+
+def _dead_section(key: str, read: set[str]) -> str:
+    """The widest section around `key` of which nothing is read; the key itself when there is none."""
+    parts = key.split(".")
+    for size in range(1, len(parts)):
+        section = ".".join(parts[:size])
+        if not any(other == section or other.startswith(f"{section}.") for other in read):
+            return section
+    return key
 
 
 def _is_read(key: str, single: set[str], whole: set[str], run_key: str) -> bool:

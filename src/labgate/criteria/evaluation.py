@@ -25,9 +25,7 @@ from labgate.finding import Evidence, Impact, cannot_tell, failed, passed, remar
 from labgate.flow import Flow
 from labgate.flow.events import Call, Event, Fault, Place, Started, Use, evidence
 from labgate.flow.flow import RESULTS
-from labgate.flow.values import (
-    Known,
-)
+from labgate.flow.values import Known, sources
 
 
 @check(
@@ -308,7 +306,11 @@ def retrieved_data_can_be_written(bundle: Bundle, flow: Flow) -> Answers:
         place = evidence(bundle, doubtful[0].place, "perhaps not plain data")
         yield cannot_tell(f"something of W&B's own may be handed to {doubtful[0].path}", place)
         return
-    fetched = {use.path: use for use in walk.of(Use) if reached(bundle, use)}
+    fetched: dict[str, Event] = {use.path: use for use in walk.of(Use) if reached(bundle, use)}
+    for call in walk.of(Call):  # what an item of `api.runs(…)` has is handed on, and no name of its own
+        if reached(bundle, call):
+            for source in (source for argument in call.args for source in sources(argument)):
+                fetched.setdefault(source.path, call)
     history = next(
         (c for c in walk.of(Call) if c.path.endswith(("run().history", "scan_history", "runs()[].history"))),
         None,

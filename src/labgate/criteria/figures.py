@@ -234,7 +234,9 @@ def bars_and_boxes_compare_runs(bundle: Bundle, contract: Contract, flow: Flow) 
     have = bars or boxes
     saved = figures(bundle, walk)
     places = [
-        e for c in have[:1] for e in (evidence(bundle, c.place, "the only kind of chart"), *caller(bundle, c))
+        e
+        for c in have[:1]
+        for e in (evidence(bundle, c.place, "the runs are in this kind of chart alone"), *caller(bundle, c))
     ]
     places = places or [evidence(bundle, f.call.place, f"saves {f.shown}") for f in saved[-2:]]
     source = bundle.module(walk.module)
@@ -352,11 +354,16 @@ def training_draws_nothing(bundle: Bundle, contract: Contract, flow: Flow) -> An
     drawn: dict[tuple[str, int], Call] = {}
     charts: dict[tuple[str, int], Call] = {}
     uses: dict[tuple[str, int], Use] = {}
+    sure: set[tuple[str, int]] = set()
     for walk in flow.training:
         for event in walk.events:
             if not isinstance(event, Call | Use) or (own is not None and event.place.path == own.path):
                 continue
             key = (event.place.path, event.place.line)
+            if (
+                event.certain or not walk.mended
+            ):  # which branch a config takes that nobody composed is not known
+                sure.add(key)
             if isinstance(event, Use):
                 if event.path.startswith(PLOTTING):
                     uses.setdefault(key, event)
@@ -366,10 +373,17 @@ def training_draws_nothing(bundle: Bundle, contract: Contract, flow: Flow) -> An
                 charts.setdefault(key, event)
             elif event.path == "wandb.Image" and any(_is_figure(value) for value in event.args):
                 drawn.setdefault(key, event)
+    surely = [call for key, call in drawn.items() if key in sure]
+    if drawn and not surely:
+        places = [evidence(bundle, call.place, "draws here") for call in list(drawn.values())[:4]]
+        yield cannot_tell(
+            "whether the training draws figures depends on a config that does not compose", *places
+        )
+        return
     if drawn:
         yield failed(
             "the training draws figures",
-            *(evidence(bundle, call.place, "draws here") for call in list(drawn.values())[:4]),
+            *(evidence(bundle, call.place, "draws here") for call in surely[:4]),
             do="log the numbers to W&B, and draw in the evaluation",
         )
         return

@@ -166,24 +166,20 @@ def _second_defect(
     defects: dict[str, _Defect],
 ) -> Iterator[Answer]:
     """Where Hydra was not even given the config, say what would fail once it is."""
-    folder, _, name = contract.config_file.rpartition("/")
-    asked = (main.config_dir, main.config_name)
-    meant = (folder, name.removesuffix(".yaml"))
-    if not defects or asked == meant or contract.config_file not in bundle.files:
+    if not defects:
         return
     further: dict[str, _Defect] = {}
-    other = replace(main, config_path=_way(main, folder), config_name=meant[1])
     for composed in compositions.each(contract.main_module):
-        request = replace(composed.composition.request, config_dir=folder, config_name=meant[1])
+        request = compositions.once_named(composed.composition.request)
+        if request is None:
+            return
         composition = compositions.composer.compose(request)
         if composition.error is not None and not _is_about_the_id(composition):
+            way = "../" * main.path.count("/") + str(request.config_dir)
+            other = replace(main, config_path=way, config_name=request.config_name)
             _gather(further, compositions, other, replace(composed, composition=composition))
     for answer in _told(bundle, further, compositions):
         yield replace(answer, says=f"once Hydra is given {contract.config_file}: {answer.says}")
-
-
-def _way(main: HydraMain, folder: str) -> str:
-    return "../" * main.path.count("/") + folder
 
 
 def _registers(bundle: Bundle) -> bool:

@@ -56,6 +56,9 @@ ROUNDS = 60
 """Times that one function is followed on a walk at all."""
 
 
+_OF_IMPORTS = frozenset(("ImportError", "ModuleNotFoundError"))
+
+
 class Walker(Expressions):
     """Follows one command."""
 
@@ -838,18 +841,32 @@ class Walker(Expressions):
         if caught:
             end = self._handle(node, fault.kind)
         else:
-            swallowing = [handler for handler in node.handlers if not _always_raises(handler.body)]
+            handlers = [] if names <= _OF_IMPORTS and self._all_ours(node.body) else node.handlers
+            swallowing = [handler for handler in handlers if not _always_raises(handler.body)]
             if end & NEXT:
                 end = (end & ~NEXT) | self.block(node.orelse)
             if swallowing:
                 handled = self.fork([lambda: NEXT, *[lambda h=h: self._handler(h) for h in swallowing]])
                 # what follows the statement happens either way; only leaving from a handler makes it doubtful
                 end |= handled & ~NEXT
-            for handler in node.handlers:
+            for handler in handlers:
                 if handler not in swallowing:
                     self.fork([lambda: NEXT, lambda h=handler: self._handler(h)])  # type: ignore[misc]
         final = self.block(node.finalbody)
         return end if final & NEXT else final
+
+    def _all_ours(self, body: list[ast.stmt]) -> bool:
+        """Whether nothing is done but to import files of the bundle; they were followed, and did not fail."""
+        for node in body:
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [self._absolute(node) or ""]
+            else:
+                return False
+            if not all(map(self._ours, names)):
+                return False
+        return True
 
     def _handle(self, node: ast.Try | ast.TryStar, kind: str) -> int:
         from labgate.flow.machine import ANCESTORS

@@ -24,6 +24,7 @@ from labgate.packages.requirements import Entry, Requirements
 from labgate.packages.resolution import Resolution
 from labgate.packages.signatures import Parameter, Signature, signature_of
 from labgate.packages.things import Kind, Outside, Reached, Thing
+from labgate.packages.traits import mentions, tuple_length
 from labgate.packages.wheels import Wheel
 
 UNKNOWN = "unknown"
@@ -162,6 +163,33 @@ class Packages:
 
         return self._answer("returns", dotted, ask, _text_from)
 
+    def gives(self, dotted: str) -> int | None:
+        """How many items the tuple has that calling `dotted` gives, by its annotation; None when untold."""
+
+        def ask() -> int | None:
+            thing = self._find(dotted).thing
+            objects = thing.objects if isinstance(thing, Thing) and thing.what == "function" else ()
+            lengths = {tuple_length(getattr(found, "returns", None)) for found in objects}
+            return lengths.pop() if len(lengths) == 1 else None
+
+        return self._answer("gives", dotted, ask, _count_from)
+
+    def registry(self, dotted: str) -> Mapping[str, str] | None:
+        """How the function `dotted` looks up a name among those of its library; None when it does not."""
+        return next((one for one in uv.known()["registry"] if dotted in one["calls"]), None)
+
+    def spells(self, root: str, name: str) -> bool | None:
+        """Whether any source of the package `root` defines or quotes `name`; None when untold."""
+
+        def ask() -> bool | None:
+            thing = self._find(root).thing
+            if not isinstance(thing, Thing) or thing.module.folder is None:
+                return None
+            homes, spelt = mentions(thing.module, name)
+            return bool(homes or spelt)
+
+        return self._answer("spells", f"{root} {name}", ask, _truth_from)
+
     def _lookup(self, dotted: str) -> Lookup:
         root = dotted.partition(".")[0]
         provider = self.provides(root if root not in uv.known()["namespaces"]["names"] else dotted)
@@ -195,7 +223,7 @@ class Packages:
             return reached
         # `from hydra.main import main` means the module, though the package calls a function by its name.
         other = self._library.imported(dotted)
-        return other if other.kind == "exists" else reached
+        return reached if reached.kind == other.kind or other.kind == "missing" else other
 
     @property
     def _library(self) -> Library:
@@ -306,6 +334,14 @@ def _imported(bundle: Bundle) -> Iterator[str]:
 
 
 def _text_from(answer: str | None) -> str | None:
+    return answer
+
+
+def _truth_from(answer: bool | None) -> bool | None:
+    return answer
+
+
+def _count_from(answer: int | None) -> int | None:
     return answer
 
 

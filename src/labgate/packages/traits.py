@@ -88,6 +88,21 @@ def single_class(annotation: object) -> str:
     return parts[0] if len(parts) == 1 and re.fullmatch(r"[\w.]+", parts[0]) else ""
 
 
+def tuple_length(annotation: object) -> int | None:
+    """How many items a `tuple[A, B]` has; None for one of any length, and for everything else."""
+    if not isinstance(annotation, griffe.ExprSubscript):
+        return None
+    if str(annotation.left).rpartition(".")[2] not in ("tuple", "Tuple"):
+        return None
+    items = (
+        annotation.slice.elements if isinstance(annotation.slice, griffe.ExprTuple) else [annotation.slice]
+    )
+    written = [str(item) for item in items]
+    if any(item == "..." or item.startswith("*") or "Unpack[" in item for item in written):
+        return None
+    return len(written)
+
+
 def standard(path: str) -> type | None:
     """The class of that path in the standard library."""
     home, _, name = path.rpartition(".")

@@ -35,17 +35,30 @@ def hydra_argument(walker: Walker, func: Function, decorator: Call) -> Value:
         error = composition.error
         assert error is not None
         if not compositions.doubts(module):
-            outer, walker.path = (walker.path, walker.certain), decorator.place.path
-            walker.certain = walker.certain and walker.launch_known
-            try:
-                walker.fault(decorator.node, error.kind, error.message, "hydra.main")
-            finally:
-                walker.path, walker.certain = outer
-        return _intended(walker, module, error.first_line)
+            _refused(walker, decorator, error.kind, error.message)
+            named = compositions.once_named(request)
+            further = compositions.composer.compose(named).error if named is not None else None
+            if further is not None and further.message != error.message:
+                says = f"once Hydra is given {compositions.contract.config_file}: {further.message}"
+                _refused(walker, decorator, further.kind, says)
+        node = _intended(walker, module, error.first_line, overrides)
+        for key in unsure:
+            _blur(node, key)
+        return node
     node = tree(composition, walker.config_name(module))
     for key in unsure:
         _blur(node, key)
     return node
+
+
+def _refused(walker: Walker, decorator: Call, kind: str, says: str) -> None:
+    """Hydra ends the program where its main function is decorated."""
+    outer, walker.path = (walker.path, walker.certain), decorator.place.path
+    walker.certain = walker.certain and walker.launch_known
+    try:
+        walker.fault(decorator.node, kind, says, "hydra.main")
+    finally:
+        walker.path, walker.certain = outer
 
 
 def tree(composition: Composition, origin: str) -> Node:
@@ -107,11 +120,12 @@ def _blur(node: Value, dotted: str) -> None:
         node.items[last] = Unknown(dotted)
 
 
-def _intended(walker: Walker, module: str, why: str) -> Value:
+def _intended(walker: Walker, module: str, why: str, words: tuple[str, ...] | None = None) -> Value:
     """Where nothing composes: the config that was plausibly meant, so that the rest can still be followed."""
     compositions = walker.compositions
     assert compositions is not None
-    mended = compositions.mended(module, walker.walk.run_id, walker.walk.mode) if walker.walk.mode else None
+    run_id, mode = walker.walk.run_id, walker.walk.mode
+    mended = compositions.mended(module, run_id, mode, words) if mode else None
     if mended is None:
         walker.walk.mended = walker.walk.mended or f"unknown: {why}"
         return opaque(why)

@@ -181,7 +181,8 @@ def _parse_args(walker: Walker, call: Call) -> Value | None:
         given = Seq(walker.argv.items[1:])
     spread = walker.namespace()
     words = given.items if isinstance(given, Seq) and not given.open else None
-    if words is None or parser.unclear or not all(isinstance(word, Known) for word in words):
+    known = words is not None and walker.launch_known and all(isinstance(word, Known) for word in words)
+    if words is None or parser.unclear or not known:
         spread.cls.bases.append(External("argparse.Namespace"))
         return Seq([spread, UNKNOWN], "tuple") if known_only else spread
     real = _Raising(prog=walker.walk.module, add_help=False)
