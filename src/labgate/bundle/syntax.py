@@ -6,7 +6,7 @@ Trees of a bundle are never changed, so what was gathered once is kept on the no
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TypeVar, overload
 
@@ -21,6 +21,7 @@ _LEAVES = frozenset((ast.Constant, ast.Load, ast.Store, ast.Del, ast.Pass, ast.a
 _MIXED = frozenset((ast.Dict, ast.arguments, ast.Global, ast.Nonlocal, ast.MatchClass))
 """Whose lists hold None or words too; all others hold nodes alone."""
 
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -63,6 +64,14 @@ def levels(node: ast.AST) -> tuple[list[ast.AST], ...]:
 def walked(node: ast.AST) -> tuple[ast.AST, ...]:
     """Every node at and below `node`, in the order of `ast.walk`."""
     return tuple(chain.from_iterable(levels(node)))
+
+
+def own(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """What stands in a block, less what stands in the functions and classes inside it."""
+    level = list(body)
+    while level:
+        yield from level
+        level = below(node for node in level if not isinstance(node, _SCOPES))
 
 
 @overload

@@ -149,6 +149,12 @@ class Seq(Value):
         return f"Seq({self.kind}, {self.items!r}{', …' if self.open else ''})"
 
 
+class Rounds(Seq):
+    """What a loop over something unknown but taken for not empty yields: `items[0]` stands for each round."""
+
+    __slots__ = ()
+
+
 class Map(Value):
     """A dict by Python values; when `open` there may be others, drawn from `of` where that is known."""
 

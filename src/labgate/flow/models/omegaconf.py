@@ -28,6 +28,7 @@ from labgate.flow.values import (
 )
 
 if TYPE_CHECKING:
+    from labgate.flow.machine import Machine
     from labgate.flow.walker import Walker
 
 OMEGA = "omegaconf.OmegaConf"
@@ -37,14 +38,14 @@ def _node(value: Value | None) -> Node | None:
     return value if isinstance(value, Node) else None
 
 
-def opened(walker: Walker, call: Call) -> Callable[[], None]:
+def opened(machine: Machine, call: Call) -> Callable[[], None]:
     """Enter `open_dict(cfg)`; what is returned leaves it again."""
     node = _node(call.argument(0, "config"))
     if node is None:
         return lambda: None
     before = node.flags.get("struct")
-    walker.put(node.flags, "struct", False)
-    return lambda: walker.put(node.flags, "struct", before)
+    machine.put(node.flags, "struct", False)
+    return lambda: machine.put(node.flags, "struct", before)
 
 
 @models(f"{OMEGA}.set_struct")

@@ -24,6 +24,7 @@ from labgate.flow.values import (
     Module,
     OneOf,
     PathLike,
+    Rounds,
     Seq,
     Text,
     Unknown,
@@ -176,23 +177,13 @@ def _enumerate(walker: Walker, call: Call) -> Value | None:
     if items is None:
         element = walker.element(value)
         opened = Seq([Seq([Unknown("index"), element], "tuple")], "list", True)
-        return _sure(opened) if isinstance(value, External | Instance) else opened
+        return Rounds(opened.items, "list", True) if isinstance(value, External | Instance) else opened
     return Seq(
         [
             Seq([Known(first + index) if isinstance(first, int) else UNKNOWN, item], "tuple")
             for index, item in enumerate(items)
         ]
     )
-
-
-class Rounds(Seq):
-    """What a loop over something unknown but taken for not empty yields: `items[0]` stands for each round."""
-
-    __slots__ = ()
-
-
-def _sure(value: Seq) -> Value:
-    return Rounds(value.items, "list", True)
 
 
 @models("builtins.zip")
