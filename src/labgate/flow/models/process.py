@@ -1,4 +1,4 @@
-"""Processes and command lines: the arguments, argparse, and children that are the bundle's own."""
+"""Processes, what they are given (words, argparse, the environment), and children that the bundle starts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from labgate.flow.values import (
     Text,
     Unknown,
     Value,
+    join,
     lift,
     plain,
     text_of,
@@ -262,6 +263,11 @@ def _add_real(
     if "default" in call.kwargs:
         defaults[added.dest] = call.kwargs["default"]
     return True
+
+
+@models("os.environ.get", "os.getenv", "os.environ.setdefault")
+def _environ(walker: Walker, call: Call) -> Value | None:
+    return join((Text((None,)), call.argument(1, "default") or NONE))
 
 
 @models("sys.exit", "builtins.exit", "builtins.quit", "os._exit")
