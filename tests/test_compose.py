@@ -226,6 +226,26 @@ def test_one_request_is_composed_once_and_train_shares_it_with_main():
         assert train.request.job == "train"
 
 
+def test_what_is_composed_ahead_is_there_when_it_is_asked_for(monkeypatch):
+    requests = [Request("config", "config", (f"mode={mode}",)) for mode in ("full", "trial")]
+    with Composer(project(), CHILD) as composer:
+        composer.ahead(requests)
+        composer._aside.join()
+        monkeypatch.setattr(composer, "_ask", None)
+        assert [composer.compose(request).error for request in requests] == [None, None]
+
+
+def test_closing_ends_what_is_composed_ahead_and_a_later_request_starts_afresh():
+    requests = [Request("config", "config", (f"key{number}=1",)) for number in range(50)]
+    composer = Composer(project())
+    composer.ahead(requests)
+    composer.close()
+    assert composer.child._process is None
+    assert len(composer._known) < len(requests)
+    with composer:
+        assert composer.compose(Request("config", "config", ("mode=full",))).error is None
+
+
 def main_of(text):
     found = entry_points(Bundle.from_files({"src/main.py": text, "config/config.yaml": ""}))
     return found["src.main"]

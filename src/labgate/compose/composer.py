@@ -105,7 +105,8 @@ class Composer:
         self._lock = threading.RLock()
         self._place: tempfile.TemporaryDirectory[str] | None = None
         self._own = child is None
-        self._closing = False
+        self._aside: threading.Thread | None = None
+        self._stop = threading.Event()
         self.child = child or Child()
 
     def __enter__(self) -> Composer:
@@ -116,11 +117,14 @@ class Composer:
 
     def close(self) -> None:
         """Remove the folder and end the child, unless it is shared; a later request would start afresh."""
-        self._closing = True
-        if self._own:
-            self.child.kill()  # also over what is composed ahead: nobody waits for it any more
+        if self._aside is not None:
+            self._stop.set()
+            if self._own:
+                self.child.kill()  # nobody waits any more for what is composed ahead
+            self._aside.join()
+            self._aside = None
+            self._stop.clear()
         with self._lock:
-            self._closing = False
             if self._own:
                 self.child.close()
             if self._place is not None:
@@ -137,12 +141,14 @@ class Composer:
 
         def each() -> None:
             for request in asked:
-                if self._closing:
+                if self._stop.is_set():
                     return
                 with suppress(ComposerError):  # whoever asks will be told
                     self._composed(request)
 
-        threading.Thread(target=each, daemon=True).start()
+        if self._aside is None and asked:
+            self._aside = threading.Thread(target=each, daemon=True)
+            self._aside.start()
 
     def compose(self, request: Request) -> Composition:
         """The config of `request`, from memory when it was asked for before."""
@@ -152,9 +158,9 @@ class Composer:
         # `src.main` and the `src.train` that it starts ask for the same, but for a name that few configs use.
         asked = request if self._job_matters else replace(request, job="main")
         with self._lock:
-            if asked not in self._known:
-                self._known[asked] = self._ask(asked)
-            known = self._known[asked]
+            known = self._known.get(asked) or self._ask(asked)
+            if not self._stop.is_set():  # else the child may have been killed over it
+                self._known[asked] = known
         return known if asked == request else replace(known, request=request)
 
     def _ask(self, request: Request) -> Composition:
