@@ -66,6 +66,11 @@ def walked(node: ast.AST) -> tuple[ast.AST, ...]:
     return tuple(chain.from_iterable(levels(node)))
 
 
+def called(call: ast.Call) -> str:
+    """The last word of what is called: `c` of `a.b.c()`; "" when it has none."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
 def own(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """What stands in a block, less what stands in the functions and classes inside it."""
     level = list(body)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from labgate.bundle import Source
-from labgate.bundle.syntax import every, parents, walked
+from labgate.bundle.syntax import called, every, parents, walked
 
 COMPARES = re.compile(
     r"improve|imp_|_imp\b|gain|gap|delta|diff|relative|reduction|speed_?up|uplift|ratio|saving|overhead|lift|versus|_vs_|advantage|increase",
@@ -55,7 +55,7 @@ def _is_layout(node: ast.expr) -> bool:
     if isinstance(node, ast.BinOp):
         return _is_layout(node.left) or _is_layout(node.right)
     if isinstance(node, ast.Call):
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = called(node)
         return name in (
             "len",
             "range",
@@ -122,5 +122,5 @@ def _names(node: ast.AST, inner: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.keyword) and node.arg:
         yield node.arg
     elif isinstance(node, ast.Call) and node is not inner:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = called(node)
         yield name

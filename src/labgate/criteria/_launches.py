@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from labgate.bundle import BrokenFileError, Bundle, Source
-from labgate.bundle.syntax import walked
+from labgate.bundle.syntax import called, walked
 
 _STARTERS = {"run", "Popen", "call", "check_call", "check_output"}
 _MODULE = re.compile(r"-m\s+(src(?:\.\w+)+)")
@@ -149,7 +149,7 @@ def _steps(tree: ast.Module, function: str, certain: bool = True, depth: int = 3
     for node, must in _walk(definition.body, certain):
         if not isinstance(node, ast.Call):
             continue
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = called(node)
         if name == "chdir":
             return
         yield _Step(node, must, definition)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from labgate.bundle import Bundle, Source
 from labgate.bundle.kept import kept
-from labgate.bundle.syntax import children
+from labgate.bundle.syntax import called, children
 from labgate.checks import CannotLookError
 from labgate.finding import Evidence
 from labgate.flow import Flow
@@ -138,7 +138,7 @@ def _hands_on(node: ast.AST | None) -> bool:
     """Whether a call gives back, in some form, its only or last argument: `float(x)`, `d.get(k, x)`."""
     if not isinstance(node, ast.Call):
         return False
-    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    name = called(node)
     return name in ("get", "float", "int", "str", "round", "next")
 
 

@@ -25,11 +25,6 @@ def functions(source: Source) -> Iterator[Function]:
     yield from every(source.tree, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def called(node: ast.Call) -> str:
-    """The last word of what is called."""
-    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-
-
 def defined(bundle: Bundle, source: Source, name: str) -> tuple[Source, Function] | None:
     """The function of that name on top of the source, or of another that it may import it from."""
     for other in (source, *bundle.sources.values()):

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import children, every, walked
+from labgate.bundle.syntax import called, children, every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._samples import reached, splits
-from labgate.criteria._training_code import called, sources_of_training
+from labgate.criteria._training_code import sources_of_training
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed, remarked
 from labgate.flow import Flow
 from labgate.flow.events import Call, Walk, evidence

@@ -6,10 +6,10 @@ import ast
 from collections.abc import Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import every, walked
+from labgate.bundle.syntax import called, every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
-from labgate.criteria._training_code import called, defined, sources_of_training
+from labgate.criteria._training_code import defined, sources_of_training
 from labgate.finding import Evidence, Impact, failed, passed, remarked
 from labgate.flow import Flow
 from labgate.flow.events import Call, Started, Walk, evidence

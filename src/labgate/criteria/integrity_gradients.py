@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Iterator
 
 from labgate.bundle import Bundle, Source
-from labgate.bundle.syntax import every, walked
+from labgate.bundle.syntax import called, every, walked
 from labgate.checks import Answers, check
 from labgate.contract import Contract
 from labgate.criteria._names import Loop, UnsureError, constants, loops, parameter_names, rounds
@@ -38,8 +38,7 @@ def _runs(visited: set[tuple[str, int]], source: Source, node: ast.AST) -> bool:
 def _calls(tree: ast.AST, *names: str) -> Iterator[ast.Call]:
     """Calls of methods or functions of these names."""
     for node in every(tree, ast.Call):
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        if name in names:
+        if called(node) in names:
             yield node
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from labgate.bundle.syntax import called
 from labgate.flow.attributes import bind
 from labgate.flow.imports import Imports
 from labgate.flow.machine import ANCESTORS, CaughtError, Flowing
@@ -162,9 +163,7 @@ def _always_raises(body: list[ast.stmt]) -> bool:
     if isinstance(last, ast.Raise):
         return True
     if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
-        func = last.value.func
-        name = func.attr if isinstance(func, ast.Attribute) else getattr(func, "id", "")
-        return name in ("exit", "_exit", "abort", "error")
+        return called(last.value) in ("exit", "_exit", "abort", "error")
     if isinstance(last, ast.If):
         return _always_raises(last.body) and _always_raises(last.orelse)
     return False
