@@ -1,5 +1,7 @@
 """Examining: every check is asked, and nothing that goes wrong in one gets out."""
 
+import gc
+
 import pytest
 
 from labgate import facts
@@ -72,6 +74,34 @@ def test_our_error_leaves_the_verdict_undecided():
         yield
 
     assert examine(BUNDLE, CONTRACT, checks=[a_check(breaks)]).verdict.decision is Decision.UNDECIDED
+
+
+def test_what_needs_no_configs_is_asked_first_and_reported_in_its_place(monkeypatch):
+    monkeypatch.setitem(facts._MAKERS, "compositions", lambda facts: "compositions")
+    turns = []
+
+    def needs_configs(compositions):
+        turns.append("configs")
+        yield passed("first")
+
+    def needs_files(bundle):
+        turns.append("files")
+        yield passed("second")
+
+    findings = found_by(a_check(needs_configs, needs=("compositions",)), a_check(needs_files))
+    assert turns == ["files", "configs"]
+    assert [finding.says for finding in findings] == ["first", "second"]
+
+
+def test_garbage_is_looked_for_again_afterwards():
+    def breaks(bundle):
+        assert not gc.isenabled()
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        found_by(a_check(breaks))
+    assert gc.isenabled()
 
 
 def test_interruption_gets_out():
