@@ -184,7 +184,7 @@ class Walk:
         """The events of these kinds, in order."""
         count, found = self._sorted.get(kinds, (-1, ()))
         if count != len(self.events):
-            found = tuple([event for event in self.events if isinstance(event, kinds)])
+            found = tuple([event for event in self.events if event.__class__ in kinds])
             self._sorted[kinds] = (len(self.events), found)
         return iter(found)
 
