@@ -18,6 +18,7 @@ BELOW = {
     "criteria": ("finding", "bundle", "contract", "compose", "packages", "flow", "checks"),
     "verdict": ("finding", "contract"),
     "report": ("finding", "contract", "verdict"),
+    "standins": (),
     "explain": ("finding", "contract", "checks"),
     "facts": ("bundle", "contract", "compose", "packages", "flow"),
     "examine": ("finding", "bundle", "contract", "checks", "facts", "verdict"),
@@ -36,6 +37,9 @@ ONLY_IN = {
     "griffe": {"packages"},
     "hydra": {"compose/child.py"},
     "omegaconf": {"compose", "bundle"},
+    "graphql": {"standins"},
+    "starlette": {"standins"},
+    "uvicorn": {"standins"},
 }
 """Libraries that are slow to load, or that one place is to know."""
 
