@@ -35,7 +35,7 @@ VIEWER: Mapping[str, Any] = {
     "organizations": [],
 }
 SETTINGS: Mapping[str, Any] = {"serverMessages": []}
-SERVER = {"cliVersionInfo": {"max_cli_version": None}, "features": [], "serverSettings": SETTINGS}
+SERVER = {"cliVersionInfo": {"max_cli_version": "99.0.0"}, "features": [], "serverSettings": SETTINGS}
 
 
 def date(seconds: float) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from graphql import (
+    DirectiveNode,
     DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
@@ -34,6 +35,7 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     SelectionSetNode,
+    StringValueNode,
     VariableDefinitionNode,
     Visitor,
     build_schema,
@@ -109,24 +111,25 @@ def execute(
     if unknown:
         words = f"{', '.join(unknown)} is not answered by labgate"
         return Outcome(_errors(words), title, asked, unanswered=unknown)
-    notes = violations(document)
-    document = visit(document, _KnownTypes())
-    operation = _operation(document, name)
+    known = visit(document, _KnownTypes())
+    operation = _operation(known, name)
     result = execute_sync(
         schema(),
-        document,
+        known,
         root_value=answers,
         variable_values=_known_variables(operation, variables),
         operation_name=title or None,
         field_resolver=_resolve,
     )
-    outcome = Outcome({"data": result.data}, title, asked, list(notes))
+    outcome = Outcome({"data": result.data}, title, asked)
     if result.errors:
         outcome.response["errors"] = [
             {"message": error.message, "path": list(error.path or [])} for error in result.errors
         ]
         for error in result.errors:
             _sort(error, outcome)
+    if not outcome.unanswered:
+        outcome.notes += violations(document)
     return outcome
 
 
@@ -229,6 +232,13 @@ def _resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
     """
     parent: GraphQLObjectType = info.parent_type
     if unanswered(parent, info.field_name):
+        selected = {
+            each.name.value if isinstance(each, FieldNode) else ""
+            for node in info.field_nodes
+            for each in (node.selection_set.selections if node.selection_set else ())
+        }
+        if selected == {unless(parent, info.field_name)}:
+            return None
         raise UnansweredError(f"{info.field_name} is not answered by labgate")
     if isinstance(source, Mapping):
         return source.get(info.field_name)
@@ -238,8 +248,22 @@ def _resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
 
 def unanswered(parent: GraphQLObjectType, name: str) -> bool:
     """Whether the schema says of a field that we have no answer."""
+    return _directive(parent, name) is not None
+
+
+def unless(parent: GraphQLObjectType, name: str) -> str | None:
+    """The one field of an unanswered field that may be asked for: there is none."""
+    directive = _directive(parent, name)
+    for argument in directive.arguments if directive else ():
+        if isinstance(argument.value, StringValueNode):
+            return argument.value.value
+    return None
+
+
+def _directive(parent: GraphQLObjectType, name: str) -> DirectiveNode | None:
     node = parent.fields[name].ast_node
-    return node is not None and any(each.name.value == "unanswered" for each in node.directives)
+    found = (each for each in (node.directives if node else ()) if each.name.value == "unanswered")
+    return next(found, None)
 
 
 @lru_cache(maxsize=1024)
