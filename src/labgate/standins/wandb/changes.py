@@ -50,7 +50,7 @@ class Mutation:
                 _name(input.get("entityName") or ENTITY, "entity"),
                 _name(input.get("modelName") or PROJECT, "project"),
             )
-            run, new = self.store.make_run(project.id, _name(input.get("name"), "run"))
+            run, new = self.store.make_run(project.id, _name(input.get("name") or None, "run"))
             changes.setdefault("state", "running")
             changes |= {"heartbeat": time.time(), "exit_code": None, "stopped": 0}
         self.store.update_run(run.id, **changes)

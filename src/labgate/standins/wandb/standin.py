@@ -20,7 +20,8 @@ from labgate.standins.wandb.changes import Mutation
 from labgate.standins.wandb.store import SILENT, Run, Store
 from labgate.standins.wandb.values import NotJsonError, dump, parse_object, storable
 
-KEY = "1abca7e" * 5 + "labca"
+KEY = "1abca7e" * 5 + "1abca"
+"""Newer clients insist on forty characters."""
 BODY = 64 << 20
 """Bytes of a posted body; clients cut theirs at about 10 MB."""
 UPLOAD = 64 << 30
