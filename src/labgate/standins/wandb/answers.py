@@ -338,19 +338,22 @@ class FileAnswer:
 
 
 def _spec(text: str) -> dict[str, Any]:
-    """What a sampled history is asked by. Raises RefusedError."""
+    """What a sampled history is asked by. Raises RefusedError.
+
+    The service takes the row at `maxStep` in, unlike that of a plain history. Clients know that since 2026,
+    and are told by asking for one sample more than lie between; the pages of older ones would overlap, and
+    are taken as they are meant.
+    """
     try:
         spec = parse_object(text)
     except NotJsonError as error:
         raise RefusedError(f"the spec of a sampled history is {error}") from None
     keys = spec.get("keys") or []
-    numbers = {
-        "samples": spec.get("samples"),
-        "min_step": spec.get("minStep"),
-        "max_step": spec.get("maxStep"),
-    }
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise RefusedError("the keys of a sampled history are no list of strings")
-    if not all(each is None or isinstance(each, int) for each in numbers.values()):
+    samples, first, last = (spec.get(name) for name in ("samples", "minStep", "maxStep"))
+    if not all(each is None or isinstance(each, int) for each in (samples, first, last)):
         raise RefusedError("the numbers of a sampled history are no integers")
-    return {"keys": keys, **numbers}
+    if last is not None and samples == last - (first or 0) + 1:
+        last += 1
+    return {"keys": list(dict.fromkeys(keys)), "samples": samples, "min_step": first, "max_step": last}
