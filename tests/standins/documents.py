@@ -6,39 +6,81 @@ from pathlib import Path
 
 from graphql import GraphQLSyntaxError, OperationDefinitionNode, parse
 
-_START = re.compile(rb"\s*(?:query|mutation|subscription|fragment)\s+[A-Za-z_]\w*[^\0]{0,20}?[({@ o]")
+_DOCUMENT = re.compile(r"(?:\s|#[^\n]*\n)*(?:query|mutation|subscription|fragment)\s+\w[^{]*\{")
 _OPENING = re.compile(rb"(?:query|mutation|subscription) [A-Za-z_]\w* ?[({@]|fragment [A-Za-z_]\w* on ")
+_FRAGMENT = re.compile(rb"\s*fragment [A-Za-z_]\w* on ")
 
 
-def in_python(package: Path) -> list[str]:
-    """The documents among the string constants below `package`; templates count with their holes as names."""
-    found = []
-    for path in sorted(package.rglob("*.py")):
-        source = path.read_text(encoding="utf-8", errors="replace")
-        if "{" not in source or not any(word in source for word in ("query", "mutation", "fragment")):
-            continue
-        for node in ast.walk(ast.parse(source)):
-            text = None
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                text = node.value
-            elif isinstance(node, ast.JoinedStr):
-                text = "".join(
-                    part.value if isinstance(part, ast.Constant) else "hole" for part in node.values
-                ).replace("{hole}", "hole")
-            if text and re.match(r"\s*(query|mutation|subscription|fragment)\b[^{]*\{", text):
-                found.append(text)
+def in_package(package: Path):
+    """All of them, each as text. Templates are filled as far as they can be: see `_filled`."""
+    found = in_python(package)
+    binary = package / "bin" / "wandb-core"
+    if binary.exists():
+        found += in_binary(binary.read_bytes())
     return found
 
 
-def in_binary(binary: bytes) -> list[str]:
-    """The documents in a program's data: each from its keyword to where its outermost braces close, together
-    with the fragments that follow it without a gap."""
+def in_python(package: Path):
+    """The documents among the string constants below a folder."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        source = path.read_text(encoding="utf-8", errors="replace")
+        if "vendor" in path.parts or not any(word in source for word in ("query", "mutation", "fragment")):
+            continue
+        tree = ast.parse(source)
+        constants = {
+            node.targets[0].id: node.value.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
+        }
+        parts = {
+            id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values
+        }
+        for node in ast.walk(tree):
+            text = _text(node, constants) if id(node) not in parts else None
+            if text and _DOCUMENT.match(text):
+                found.append(_filled(text, constants))
+    return found
+
+
+def _text(node, constants):
+    """A string; of an f-string its constant parts, with the module's constants in their places."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        pieces = []
+        for part in node.values:
+            if isinstance(part, ast.Constant):
+                pieces.append(part.value)
+            elif isinstance(part.value, ast.Name):
+                name = part.value.id
+                known = {"fragment_name": "RunFragment", "fragment": constants.get("RUN_FRAGMENT", "")}
+                pieces.append(str(constants.get(name, known.get(name, ""))))
+        return "".join(pieces)
+    return None
+
+
+def _filled(text, constants):
+    """A template of `str.format` with the fragments that it spreads at its end, and other holes empty."""
+    if "{{" not in text:
+        return text
+    text = text.replace("{{", "{").replace("}}", "}").replace("{}(", "history(").replace("{}", "")
+    fragments = [each for each in constants.values() if isinstance(each, str) and "fragment " in each]
+    wanted = [each for each in fragments if f"...{each.split()[1]}" in text]
+    return "\n".join([text, *wanted])
+
+
+def in_binary(binary: bytes):
+    """The documents in a program's data: each from its keyword to where its braces close again, together with
+    the fragments that follow without a gap."""
     found, end = [], 0
     for match in _OPENING.finditer(binary):
         if match.start() < end:
             continue
         stop = _closing(binary, match.start())
-        while stop and (more := re.compile(rb"\s*fragment [A-Za-z_]\w* on ").match(binary, stop)):
+        while stop and (more := _FRAGMENT.match(binary, stop)):
             stop = _closing(binary, more.start())
         if stop:
             found.append(binary[match.start() : stop].decode("utf-8", "replace"))
@@ -46,30 +88,28 @@ def in_binary(binary: bytes) -> list[str]:
     return found
 
 
-def _closing(binary: bytes, start: int) -> int:
+def _closing(binary, start):
     """Where the braces that open after `start` are closed again; 0 if that is no document."""
-    depth, begun = 0, False
+    depth = 0
     for at in range(start, min(start + 60_000, len(binary))):
         byte = binary[at]
-        if byte == 0x7B:
-            depth, begun = depth + 1, True
-        elif byte == 0x7D:
+        if byte == ord("{"):
+            depth += 1
+        elif byte == ord("}"):
             depth -= 1
-            if begun and depth == 0:
-                return at + 1
-            if depth < 0:
-                return 0
-        elif byte < 9 or byte > 0x7E:
+            if depth <= 0:
+                return at + 1 if depth == 0 else 0
+        elif byte < 9 or byte > ord("~"):
             return 0
     return 0
 
 
-def name_of(document: str) -> str:
-    """The name of its first operation, of its first fragment without one; empty if it does not parse."""
+def name_of(document: str):
+    """The name of its first operation, or else fragment; of text that does not parse, its first words."""
     try:
         definitions = parse(document).definitions
     except GraphQLSyntaxError:
-        return ""
+        return " ".join(document.split()[:2]).partition("(")[0]
     operations = [each for each in definitions if isinstance(each, OperationDefinitionNode)]
     first = (operations or definitions)[0]
     return first.name.value if first.name else "(anonymous)"

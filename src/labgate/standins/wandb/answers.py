@@ -94,7 +94,13 @@ class Query:
         return entity_named(name or ENTITY)
 
     def organization(self, name: str | None = None) -> dict[str, Any]:
-        return {"name": name or ENTITY, "orgEntity": entity_named(name or ENTITY), "featureFlags": []}
+        name = name or ENTITY
+        return {
+            "id": f"Organization:{name}",
+            "name": name,
+            "orgEntity": entity_named(name),
+            "featureFlags": [],
+        }
 
     def project(self, name: str | None = None, entity_name: str | None = None) -> ProjectAnswer | None:
         project = self.store.project(entity_name or ENTITY, name or PROJECT)
@@ -127,7 +133,7 @@ class ProjectAnswer:
         self.internal_id = str(project.id)
         self.name, self.entity_name, self.description = project.name, project.entity, project.description
         self.entity = entity_named(project.entity)
-        self.created_at = date(project.created)
+        self.created_at = self.updated_at = date(project.created)
 
     def run(self, name: str | None = None, desc: str | None = None) -> RunAnswer | None:
         run = self._store.run(self._project.id, name or "")

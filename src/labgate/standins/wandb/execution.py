@@ -231,33 +231,28 @@ def _resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
     `displayName` is `display_name` in Python, and so are arguments.
     """
     parent: GraphQLObjectType = info.parent_type
-    if unanswered(parent, info.field_name):
-        selected = {
-            each.name.value if isinstance(each, FieldNode) else ""
-            for node in info.field_nodes
-            for each in (node.selection_set.selections if node.selection_set else ())
-        }
-        if selected == {unless(parent, info.field_name)}:
-            return None
+    if unanswered(parent, info.field_name, info.field_nodes):
         raise UnansweredError(f"{info.field_name} is not answered by labgate")
+    if _directive(parent, info.field_name):
+        return None
     if isinstance(source, Mapping):
         return source.get(info.field_name)
     value = getattr(source, snake(info.field_name))
     return value(**{snake(name): each for name, each in arguments.items()}) if callable(value) else value
 
 
-def unanswered(parent: GraphQLObjectType, name: str) -> bool:
-    """Whether the schema says of a field that we have no answer."""
-    return _directive(parent, name) is not None
-
-
-def unless(parent: GraphQLObjectType, name: str) -> str | None:
-    """The one field of an unanswered field that may be asked for: there is none."""
+def unanswered(parent: GraphQLObjectType, name: str, nodes: Iterable[FieldNode]) -> bool:
+    """Whether the schema says of a field, as these nodes ask for it, that we have no answer."""
     directive = _directive(parent, name)
-    for argument in directive.arguments if directive else ():
-        if isinstance(argument.value, StringValueNode):
-            return argument.value.value
-    return None
+    if directive is None:
+        return False
+    selected = {
+        each.name.value if isinstance(each, FieldNode) else ""
+        for node in nodes
+        for each in (node.selection_set.selections if node.selection_set else ())
+    }
+    allowed = {each.value.value for each in directive.arguments if isinstance(each.value, StringValueNode)}
+    return not selected or not selected <= allowed
 
 
 def _directive(parent: GraphQLObjectType, name: str) -> DirectiveNode | None:
