@@ -23,7 +23,8 @@ BELOW = {
     "facts": ("bundle", "contract", "compose", "packages", "flow"),
     "examine": ("finding", "bundle", "contract", "checks", "facts", "verdict"),
     "demo": ("finding", "bundle"),
-    "cli": ("bundle", "contract", "verdict", "explain", "examine", "report", "demo"),
+    "serve": ("standins",),
+    "cli": ("bundle", "contract", "verdict", "explain", "examine", "report", "demo", "serve"),
     "__main__": ("cli",),
 }
 """What each module, or each file of a package, may import of labgate besides itself."""

@@ -49,6 +49,8 @@ class StandIn:
     """
 
     name: ClassVar[str]
+    or_any_port = False
+    """Whether another port will do when the one asked for is taken."""
 
     def __init__(self, *, port: int = 0, ledger: Ledger | None = None) -> None:
         self.ledger = Ledger() if ledger is None else ledger
@@ -86,10 +88,18 @@ class StandIn:
             self._router = Router(self.routes(), redirect_slashes=False)
             self.opened()
             try:
-                self._serving = Serving(self, self._port)
+                self._serving = self._served()
             except BaseException:
                 self.closed()
                 raise
+
+    def _served(self) -> Serving:
+        try:
+            return Serving(self, self._port)
+        except OSError:
+            if not self.or_any_port:
+                raise
+            return Serving(self, 0)
 
     def stop(self) -> None:
         """End what is under way and free the port."""
