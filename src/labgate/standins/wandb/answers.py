@@ -15,7 +15,7 @@ from labgate.standins.wandb import console, files, filters, lines
 from labgate.standins.wandb.errors import RefusedError
 from labgate.standins.wandb.files import File
 from labgate.standins.wandb.store import Project, Run, Store
-from labgate.standins.wandb.values import NotJsonError, dump, parse, parse_object
+from labgate.standins.wandb.values import NotJsonError, decoded, dump, parse, parse_object
 
 ENTITY = "labgate"
 """Whose the runs are when the code names nobody."""
@@ -317,7 +317,7 @@ class RunAnswer:
         if not found:
             return None
         try:
-            said = parse_object(files.path_of(self._store, found[0]).read_bytes())
+            said = parse_object(decoded(files.path_of(self._store, found[0]).read_bytes()))
         except (OSError, NotJsonError):
             return None
         said.update(

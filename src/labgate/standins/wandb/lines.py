@@ -20,6 +20,10 @@ SAMPLES = 500
 """Rows of a sampled history when the client does not say how many."""
 
 
+_KINDS = {float: "number", int: "number", bool: "boolean", list: "list", type(None): "nil"}
+_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")
+
+
 @dataclass(frozen=True)
 class _Line:
     number: int
@@ -87,7 +91,9 @@ def _read(stream: str, number: int, text: str, wrong: list[str]) -> _Line:
 
 def _count(store: Store, run: int, rows: Iterable[dict[str, Any]]) -> None:
     """Add rows to the statistics of keys, which clients ask for with every run."""
-    counts = Counter((key, kind) for row in rows for key, kind in _flat(row))
+    counts: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        counts.update(_flat(row))
     store.execute_many(
         "INSERT INTO history_key (run, key, type, count) VALUES (?, ?, ?, ?)"
         " ON CONFLICT DO UPDATE SET count = count + excluded.count",
@@ -95,23 +101,20 @@ def _count(store: Store, run: int, rows: Iterable[dict[str, Any]]) -> None:
     )
 
 
-def _flat(row: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def _flat(row: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """The keys of a row with the types of their values; those of nested objects with dots."""
+    found = []
     for key, value in row.items():
-        if isinstance(value, dict) and "_type" not in value:
-            yield from _flat(value, f"{prefix}{key}.")
+        kind = _KINDS.get(type(value))
+        if kind is not None:
+            found.append((prefix + key, kind))
+        elif isinstance(value, str):
+            found.append((prefix + key, "number" if value in _NO_NUMBERS else "string"))
+        elif "_type" in value:
+            found.append((prefix + key, str(value["_type"])))
         else:
-            yield prefix + key, _type(value)
-
-
-def _type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float) or value in ("NaN", "Infinity", "-Infinity"):
-        return "number"
-    if isinstance(value, dict):
-        return str(value.get("_type", "map"))
-    return {str: "string", list: "list", type(None): "nil"}[type(value)]
+            found += _flat(value, f"{prefix}{key}.")
+    return found
 
 
 def key_statistics(store: Store, run: int) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from labgate.standins.wandb import execution, file_stream, files
 from labgate.standins.wandb.answers import Query
 from labgate.standins.wandb.changes import Mutation
 from labgate.standins.wandb.store import SILENT, Run, Store
-from labgate.standins.wandb.values import NotJsonError, dump, parse_object, storable
+from labgate.standins.wandb.values import NotJsonError, decoded, dump, parse_object, storable
 
 KEY = "1abca7e" * 5 + "1abca"
 """Newer clients insist on forty characters."""
@@ -98,7 +98,7 @@ class Wandb(StandIn):
     async def graphql(self, request: Request) -> Response:
         """Every question but for the streams and files of runs."""
         try:
-            body = storable(parse_object(await body_of(request, BODY)))
+            body = storable(parse_object(decoded(await body_of(request, BODY))))
             text, name, variables = body.get("query"), body.get("operationName"), body.get("variables") or {}
             if (
                 not isinstance(text, str)
@@ -138,7 +138,7 @@ class Wandb(StandIn):
         """New lines of a run, and its life and end."""
         request.state.asked = request.path_params["run"]
         try:
-            body = storable(parse_object(await body_of(request, BODY)))
+            body = storable(parse_object(decoded(await body_of(request, BODY))))
             run = await run_in_threadpool(self._run, request)
             if run is None:
                 return _json({"error": "no such run"}, 404)

@@ -14,18 +14,18 @@ class NotJsonError(ValueError):
     """Text that cannot be read as JSON."""
 
 
-def parse(text: str | bytes) -> Any:
+def parse(text: str) -> Any:
     """The value of a JSON text. Raises NotJsonError.
 
     NaN and infinities become the strings "NaN", "Infinity" and "-Infinity", which is how W&B hands them back.
     """
     try:
-        return json.loads(text, parse_constant=str, parse_float=_number)
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
         raise NotJsonError(f"not JSON: {error}") from error
 
 
-def parse_object(text: str | bytes) -> dict[str, Any]:
+def parse_object(text: str) -> dict[str, Any]:
     """As `parse`. Raises NotJsonError for a value that is no object, too."""
     value = parse(text)
     if not isinstance(value, dict):
@@ -34,8 +34,19 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 
 def dump(value: Any) -> str:
-    """A value as compact JSON in ASCII, floats so that they are read back exactly."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """A value as compact JSON in ASCII, floats so that they are read back exactly, and infinities as strings."""
+    try:
+        return _ENCODER.encode(value)
+    except ValueError:
+        return _ENCODER.encode(_finite(value))
+
+
+def decoded(body: bytes) -> str:
+    """A body as text. Raises NotJsonError."""
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotJsonError(f"not UTF-8: {error}") from error
 
 
 def storable(value: Any) -> Any:
@@ -65,8 +76,16 @@ def at_path(value: Any, path: str) -> Any:
     return MISSING
 
 
-def _number(text: str) -> float | str:
-    number = float(text)
-    if math.isinf(number):
-        return "-Infinity" if number < 0 else "Infinity"
-    return number
+def _finite(value: Any) -> Any:
+    """`value` with strings for what is no number: 1e999 is read as an infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_DECODER = json.JSONDecoder(parse_constant=str)
