@@ -34,7 +34,7 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def dump(value: Any) -> str:
-    """A value as compact JSON in ASCII, floats so that they are read back exactly, and infinities as strings."""
+    """A value as compact JSON in ASCII: floats are read back exactly, infinities become strings."""
     try:
         return _ENCODER.encode(value)
     except ValueError:
