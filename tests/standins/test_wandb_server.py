@@ -68,6 +68,7 @@ def test_a_retry_changes_nothing(speaker):
     speaker.log("r1", rows[:3])
     speaker.log("r1", rows[:3])
     speaker.log("r1", rows[2:], offset=2)
+    speaker.log("r1", rows[:3])
     run = speaker.run("r1")
     assert run["history"] == rows and run["historyLineCount"] == 5
     assert run["historyKeys"]["keys"]["_step"]["typeCounts"] == [{"type": "number", "count": 5}]
@@ -111,12 +112,16 @@ def test_pages_of_steps_are_whole_and_samples_are_thinned(speaker):
     specs = [
         {"keys": ["_step", "a"], "samples": 3},
         {"keys": ["a"], "minStep": 0, "maxStep": 50, "samples": 3},
+        {"keys": ["a"], "minStep": 40, "maxStep": 49, "samples": 10},
+        {"keys": ["a"], "minStep": 40, "maxStep": 49, "samples": 9},
     ]
     run = speaker.data(query, specs=[json.dumps(spec) for spec in specs])["project"]["run"]
     assert [json.loads(row)["_step"] for row in run["few"]] == [0, 24, 49, 74, 99]
     assert [json.loads(row)["_step"] for row in run["page"]] == list(range(10, 60))
     assert run["sampledHistory"][0] == [{"_step": 1, "a": 1}, {"_step": 49, "a": 49}, {"_step": 99, "a": 99}]
     assert run["sampledHistory"][1] == [{"a": step} for step in range(1, 50, 2)]
+    assert run["sampledHistory"][2][-1] == {"a": 49}, "newer clients mean the last step as well"
+    assert run["sampledHistory"][3][-1] == {"a": 47}, "older ones ask for it in their next page"
 
 
 @pytest.mark.parametrize(
