@@ -172,6 +172,37 @@ def test_what_is_no_number_survives(client):
     assert read["history"][0]["minus"] == "-Infinity" and read["summary"]["inf"] == "Infinity"
 
 
+@of_versions(*VERSIONS)
+def test_what_experiments_do_beside_logging_numbers(client, wandb):
+    out = client.folder / "seen.json"
+    start = time.monotonic()
+    client.run("wandb_passing.py", out)
+    assert time.monotonic() - start < 60, "what is not answered must not be asked for again and again"
+    seen = json.loads(out.read_text(encoding="utf-8"))
+    assert seen["state"] == "finished" and seen["downloaded"] == "hello" and seen["losses"] == [0.5, 0.7]
+    assert (seen["half"]["half"], seen["half"]["two"]) == (0.25, 2)
+    assert (seen["config"], seen["tags"]) == ({"new": 1}, ["late"])
+    assert seen["summary"] == {"late": 3, "loss": {"min": 0.5}}
+    kinds = {name.partition("_")[0] for name in seen["files"] if name.startswith("media/")}
+    assert {"media/table/table", "media/html/html"} <= kinds
+    assert set(seen["files"]) - set(seen["files left"]) == {"data.txt"}
+    assert seen["deleted"] in ("CommError", "ValueError", "RunNotFoundError")
+    assert {exchange.asked for exchange in wandb.ledger.unanswered()} == {"CreateArtifact"}
+
+
+@of_versions(*OLDEST_AND_NEWEST)
+def test_a_run_made_offline_can_be_synced(client):
+    init = {"project": "demo", "entity": "team", "id": "r1", "mode": "offline", "config": {"n": 1}}
+    client.write("offline", init=init, rows=[{"a": number / 7} for number in range(20)])
+    (folder,) = client.folder.rglob("offline-run-*")
+    subprocess.run(
+        [client.python, "-m", "wandb", "sync", folder], env=client.env, check=True, capture_output=True
+    )
+    read = client.read("team/demo/r1")
+    assert [row["a"] for row in read["scan"]] == [number / 7 for number in range(20)]
+    assert (read["state"], read["config"]) == ("finished", {"n": 1})
+
+
 @of_versions(*OLDEST_AND_NEWEST)
 @pytest.mark.parametrize("end", [3, "raised"])
 def test_a_run_that_fails_has_failed(client, end):

@@ -74,7 +74,7 @@ def test_a_retry_changes_nothing(speaker):
     assert run["historyKeys"]["keys"]["_step"]["typeCounts"] == [{"type": "number", "count": 5}]
 
 
-def test_a_resumed_run_goes_on_and_one_started_anew_begins_again(speaker):
+def test_a_resumed_run_goes_on_and_one_begun_again_overwrites_row_by_row(speaker):
     speaker.begin("r1")
     speaker.log("r1", [{"_step": step, "a": 1} for step in range(3)])
     again = speaker.begin("r1")
@@ -84,7 +84,13 @@ def test_a_resumed_run_goes_on_and_one_started_anew_begins_again(speaker):
     speaker.begin("r1")
     speaker.log("r1", [{"_step": 0, "c": 3}])
     run = speaker.run("r1")
-    assert run["history"] == [{"_step": 0, "c": 3}] and list(run["historyKeys"]["keys"]) == ["_step", "c"]
+    assert run["history"] == [
+        {"_step": 0, "c": 3},
+        *({"_step": step, "a": 1} for step in (1, 2)),
+        {"_step": 3, "b": 2},
+    ]
+    counts = {key: each["typeCounts"][0]["count"] for key, each in run["historyKeys"]["keys"].items()}
+    assert counts == {"_step": 4, "a": 2, "b": 1, "c": 1}
 
 
 def test_several_writers_of_one_run_lose_nothing(speaker):

@@ -35,8 +35,8 @@ class _Line:
 def append(store: Store, run: int, stream: str, writer: str, offset: int, texts: Sequence[str]) -> list[str]:
     """Keep `texts` as the lines from number `offset` on, each in the place of what stood there.
 
-    Rows that begin at 0 again and are others than those that stand there begin a new history: the run was
-    started anew under the same name. Returns what was wrong with them, in words.
+    A run that is begun again under its name, and not resumed, is therefore mixed with what was there before, as
+    W&B mixes it. Returns what was wrong with the lines, in words.
     """
     wrong: list[str] = []
     lines = [_read(stream, offset + at, text, wrong) for at, text in enumerate(texts)]
@@ -53,18 +53,12 @@ def append(store: Store, run: int, stream: str, writer: str, offset: int, texts:
             )
         }
         new = [line for line in lines if before.get(line.number) != line.text]
-        others = any(line.number in before for line in new)
-        if others and offset == 0 and stream != OUTPUT:
-            store.execute(
-                "DELETE FROM line WHERE run = ? AND stream = ? AND writer = ?", (run, stream, writer)
-            )
-            new = lines
         store.execute_many(
             "INSERT OR REPLACE INTO line (run, stream, writer, number, step, text) VALUES (?, ?, ?, ?, ?, ?)",
             [(run, stream, writer, line.number, line.step, line.text) for line in new],
         )
         if stream == HISTORY:
-            if others:
+            if any(line.number in before for line in new):
                 store.execute("DELETE FROM history_key WHERE run = ?", (run,))
                 _count(store, run, (parse_object(text) for text in rows(store, run)))
             else:
