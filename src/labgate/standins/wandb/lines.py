@@ -35,7 +35,7 @@ class _Line:
 def append(store: Store, run: int, stream: str, writer: str, offset: int, texts: Sequence[str]) -> list[str]:
     """Keep `texts` as the lines from number `offset` on, each in the place of what stood there.
 
-    A run that is begun again under its name, and not resumed, is therefore mixed with what was there before, as
+    A run that is begun again under its name, and not resumed, is therefore mixed with what was there, as
     W&B mixes it. Returns what was wrong with the lines, in words.
     """
     wrong: list[str] = []
