@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from graphql import (
     GraphQLNonNull,
     GraphQLObjectType,
     GraphQLResolveInfo,
+    GraphQLScalarType,
     GraphQLSchema,
     InlineFragmentNode,
     NamedTypeNode,
@@ -39,6 +40,7 @@ from graphql import (
     VariableDefinitionNode,
     Visitor,
     build_schema,
+    coerce_input_value,
     execute_sync,
     is_input_type,
     parse,
@@ -76,7 +78,20 @@ class Outcome:
 @lru_cache(maxsize=1)
 def schema() -> GraphQLSchema:
     """Our schema of W&B's API."""
-    return build_schema(Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8"))
+    built = build_schema(Path(__file__).with_name("schema.graphql").read_text(encoding="utf-8"))
+    for name, kind in (("JSONString", str), ("Int64", int)):
+        scalar = built.type_map[name]
+        assert isinstance(scalar, GraphQLScalarType)
+        scalar.parse_value = partial(_of_kind, name, kind)  # type: ignore[method-assign]
+    return built
+
+
+def _of_kind(name: str, kind: type, value: Any) -> Any:
+    """A scalar's value; graphql-core takes anything for one that is not built in."""
+    large = isinstance(value, int) and abs(value) >= 1 << 63
+    if not isinstance(value, kind) or isinstance(value, bool) or large:
+        raise GraphQLError(f"{name} cannot be {value!r:.80}")
+    return value
 
 
 def is_mutation(document: DocumentNode, name: str | None) -> bool:
@@ -235,10 +250,17 @@ def _resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
         raise UnansweredError(f"{info.field_name} is not answered by labgate")
     if _directive(parent, info.field_name):
         return None
+    for name, value in arguments.items():
+        coerce_input_value(value, parent.fields[info.field_name].args[name].type, partial(_misfit, name))
     if isinstance(source, Mapping):
         return source.get(info.field_name)
     value = getattr(source, snake(info.field_name))
     return value(**{snake(name): each for name, each in arguments.items()}) if callable(value) else value
+
+
+def _misfit(name: str, _path: list[Any], _value: Any, error: GraphQLError) -> None:
+    """A variable that stands where its type does not fit; a strict server sees that before it begins."""
+    raise RefusedError(f"{name}: {error.message}")
 
 
 def unanswered(parent: GraphQLObjectType, name: str, nodes: Iterable[FieldNode]) -> bool:
