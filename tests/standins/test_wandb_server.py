@@ -251,7 +251,8 @@ def test_unknown_fields_of_inputs_are_dropped(speaker):
 def test_a_variable_of_an_unknown_type_must_fit_where_it_stands(wandb, speaker):
     speaker.begin("r1")
     query = """query Q($a: X, $project: String, $entity: String) {
-      project(name: $project, entityName: $entity) { run(name: $a) { name } runs(filters: $a) { totalCount } } }"""
+      project(name: $project, entityName: $entity) {
+        run(name: $a) { name } runs(filters: $a) { totalCount } } }"""
     for value in (["r1"], {"r1": 1}, 3):
         answer = speaker.graphql(query, a=value)
         assert {each["path"][1] for each in answer["errors"]} == {"run", "runs"}
