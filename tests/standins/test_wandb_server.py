@@ -173,7 +173,7 @@ def test_runs_are_found_and_ordered(speaker):
         )
     assert speaker.runs(order="+summary_metrics.loss") == ["r1", "r2", "r0"]
     assert speaker.runs(order="-config.lr.value") == ["r0", "r1", "r2"]
-    assert speaker.runs(order="-created_at") == ["r0", "r1", "r2"], "the same second: as they were made"
+    assert speaker.runs(order="+created_at") == ["r0", "r1", "r2"]  # those of one second as they were made
     assert speaker.runs({"config.lr": {"$lt": 0.5}, "tags": "even"}) == ["r2"]
     assert speaker.runs({"$or": [{"config.lr": 1.0}, {"summary_metrics.loss": {"$lte": 0.1}}]}) == [
         "r0",
