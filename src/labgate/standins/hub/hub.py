@@ -293,7 +293,8 @@ class Hub(StandIn):
         request.state.notes.append(f"not verified: {what} is not in the catalogue")
 
     def _error(self, status: int, code: str, says: str, found: Repository | None = None) -> Response:
-        headers = {"X-Error-Message": says.encode("ascii", "replace").decode()}
+        # What was asked for comes back in it: no line may end there, and nothing else be smuggled in.
+        headers = {"X-Error-Message": "".join(c if " " <= c <= "~" else "?" for c in says)}
         if code:
             headers["X-Error-Code"] = code
         if found is not None:

@@ -167,7 +167,7 @@ def _json(content: object) -> str:
 def _model_card(model: Model) -> str:
     return (
         f"# A twin of {model.id}\n\n"
-        "Random weights at a narrow width, for rehearsing code. What it scores says nothing of the real one.\n"
+        "Random weights at a narrow width, for rehearsing code. Its scores say nothing of the real one.\n"
     )
 
 

@@ -57,8 +57,8 @@ def condition(model: Any, probe: dict[str, Any], chance: Any) -> None:
     """Teach an encoder to say which group of cue words a text has, in each vector that classifiers read.
 
     A random narrow encoder keeps next to nothing of a word by its last layer; fine-tuning of fifty steps
-    would show no progress. Here each group has a code, a vector of as many ones as minus ones, opposite to its
-    neighbour's; cue words begin as their group's code, and the layers learn to end with it. `probe` has
+    would show no progress. Here each group has a code, a vector of as many ones as minus ones, opposite to
+    its neighbour's; cue words begin as their group's code, and the layers learn to end with it. `probe` has
     `cues` (token ids, a list per group), `words`, `open` and `close` (ids around a text). It knows nothing of
     any data set.
     """
