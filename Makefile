@@ -1,4 +1,4 @@
-.PHONY: check format lint types test test-all docs docs-current fuzz
+.PHONY: check format lint types test test-all test-clients docs docs-current fuzz
 
 check: lint types test docs-current  ## what CI runs
 
@@ -19,12 +19,18 @@ test:
 test-all:
 	uv run pytest -m "slow or not slow"
 
+test-clients:  ## every official client; makes environments for them on first use
+	uv run pytest -m clients -n 2
+
 docs:  ## write the generated pages
 	uv run python -m labgate.criteria > docs/criteria.md
 	uv run python -m labgate.report.json > docs/report.schema.json
+	uv run python -m labgate.standins.hub.catalogue > docs/catalogue.md
 
 docs-current:
 	uv run python -m labgate.criteria | diff -u docs/criteria.md -
+	uv run python -m labgate.standins.hub.catalogue | diff -u docs/catalogue.md -
 
-fuzz:  ## 10,000 mangled bundles
+fuzz:  ## 10,000 mangled bundles, and as many mangled requests
 	LABGATE_FUZZ=10000 uv run pytest tests/test_mangled_bundles.py tests/flow/test_config_model.py
+	LABGATE_FUZZ=10000 uv run pytest tests/standins/hub/test_hub_fuzz.py

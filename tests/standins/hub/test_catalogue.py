@@ -89,7 +89,7 @@ def test_a_vocabulary_that_is_too_short_is_refused():
 
 @pytest.mark.parametrize("name", KNOWN.datasets)
 def test_a_data_sets_card_matches_its_tables(name):
-    made = twin.of_dataset(KNOWN.datasets[name])
+    made = twin.DatasetTwin(KNOWN.datasets[name])
     front = json.loads(made.texts["README.md"].split("---\n")[1])
     paths = {file["path"] for config in front["configs"] for file in config["data_files"]}
     assert paths == set(made.jobs)
@@ -110,12 +110,12 @@ def test_real_row_counts_are_served():
 
 def test_a_recipe_depends_on_all_that_decides_its_content():
     model = KNOWN.model("roberta-base")
-    same = twin.of_model(model).recipe
-    assert twin.of_model(model).recipe == same
+    same = twin.ModelTwin(model).recipe
+    assert twin.ModelTwin(model).recipe == same
     other = catalogue.model(
         model.id, {"config": {**model.config, "num_hidden_layers": 3}, "source": "test"}, {}
     )
-    assert twin.of_model(other).recipe != same
+    assert twin.ModelTwin(other).recipe != same
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from labgate.standins.hub import Hub
 from labgate.standins.hub.builder import AbsentError, Builder, BuilderError
 from labgate.standins.hub.catalogue import load
 from labgate.standins.hub.store import Store
-from labgate.standins.hub.twin import MARK, of_dataset, of_model
+from labgate.standins.hub.twin import MARK, DatasetTwin, ModelTwin
 
 WEIGHTS = bytes(range(256)) * 40
 
@@ -248,7 +248,7 @@ class Drawing:
 
 
 def test_a_twin_is_made_once_whoever_asks(tmp_path):
-    twin, builders = of_dataset(load().dataset("imdb")), [Drawing(), Drawing()]
+    twin, builders = DatasetTwin(load().dataset("imdb")), [Drawing(), Drawing()]
     stores = [Store(tmp_path, builder) for builder in builders for _ in range(4)]
     found = []
     threads = [threading.Thread(target=lambda s=s: found.append(s.repository(twin))) for s in stores * 2]
@@ -265,7 +265,7 @@ def test_a_twin_is_made_once_whoever_asks(tmp_path):
 
 
 def test_other_versions_make_another_revision(tmp_path):
-    twin, other = of_model(load().model("gpt2")), Drawing()
+    twin, other = ModelTwin(load().model("gpt2")), Drawing()
     other.versions = lambda: {"torch": "2"}
     first, second = (Store(tmp_path, builder).repository(twin) for builder in (Drawing(), other))
     assert first.revision != second.revision and first.folder != second.folder
@@ -277,7 +277,7 @@ def test_a_failure_in_making_leaves_nothing_behind(tmp_path):
         def make(self, job):
             raise BuilderError("no")
 
-    twin = of_model(load().model("gpt2"))
+    twin = ModelTwin(load().model("gpt2"))
     with pytest.raises(BuilderError):
         Store(tmp_path, Failing()).repository(twin)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -79,6 +79,7 @@ class Hub(StandIn):
         self._builder = Builder(python) if python else None
         self._store = Store(store, self._builder)
         self._lookup = Lookup(upstream, store / "looked-up") if upstream else None
+        self._twins: dict[tuple[Kind, str], twins.Twin] = {}
         self._mapped: dict[tuple[Kind, str], Repository] = {}
         for name, folder in (maps or {}).items():
             kind: Kind = "datasets" if name.startswith("datasets/") else "models"
@@ -263,11 +264,19 @@ class Hub(StandIn):
 
     def _known(self, kind: Kind, name: str) -> twins.Twin | None:
         """The twin of that name, from the catalogue or, with a network, looked up."""
-        if kind == "models":
-            model = self._catalogue.model(name) or (self._lookup and self._lookup.model(name))
-            return twins.of_model(model) if model else None
-        dataset = self._catalogue.dataset(name) or (self._lookup and self._lookup.dataset(name))
-        return twins.of_dataset(dataset) if dataset else None
+        key = (kind, name.lower())
+        if key not in self._twins:
+            found: twins.Twin | None = None
+            if kind == "models":
+                model = self._catalogue.model(name) or (self._lookup and self._lookup.model(name))
+                found = twins.ModelTwin(model) if model else None
+            else:
+                dataset = self._catalogue.dataset(name) or (self._lookup and self._lookup.dataset(name))
+                found = twins.DatasetTwin(dataset) if dataset else None
+            if found is None:
+                return None
+            self._twins[key] = found
+        return self._twins[key]
 
     def _file(self, found: Repository, name: str, request: Request | None = None) -> Response:
         file = found.file(name)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from labgate.standins.hub.builder import AbsentError
 from labgate.standins.hub.twin import MARK, Twin
 
 if TYPE_CHECKING:
@@ -133,8 +134,6 @@ class Store:
 
 
 def _nobody(_job: object) -> dict[str, object]:
-    from labgate.standins.hub.builder import AbsentError
-
     raise AbsentError("no interpreter was given to make it with")
 
 

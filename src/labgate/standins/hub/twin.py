@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from labgate.standins.hub import tokenizer, words
+from labgate.standins.hub.builder import AbsentError
 from labgate.standins.hub.catalogue import Dataset, Model, Table
 from labgate.standins.hub.narrow import narrow
 from labgate.standins.hub.schema import cards, features
@@ -27,24 +27,32 @@ Make = Callable[[Mapping[str, object]], Mapping[str, Any]]
 """Has the experiment's interpreter do a job. Raises AbsentError and BuilderError."""
 
 
-@dataclass(frozen=True)
 class Twin:
-    """A repository to be made: text files, and jobs for the experiment's interpreter."""
+    """A repository to be made: text files, and jobs for the experiment's interpreter.
+
+    What is costly to work out is worked out when it is asked for: a twin that is stored needs none of it.
+    """
 
     kind: Literal["models", "datasets"]
-    id: str
-    texts: Mapping[str, str]
-    jobs: Mapping[str, Mapping[str, object]]
-    """File to the job that makes it, but for the folder."""
-    gated: bool = False
-    lacks: tuple[str, ...] = ()
-    """Files of the real one that cannot be made here."""
+
+    def __init__(self, entry: Model | Dataset, lacks: tuple[str, ...] = ()) -> None:
+        self.id, self.gated = entry.id, entry.gated
+        self._entry, self._lacks = entry, lacks
 
     @cached_property
     def recipe(self) -> str:
         """A digest of all that decides its content, apart from the libraries' versions."""
-        said = json.dumps([self.kind, self.id, self.texts, self.jobs], sort_keys=True)
-        return hashlib.sha256(said.encode() + _makers()).hexdigest()
+        return hashlib.sha256(f"{self.kind} {self._entry!r}".encode() + _makers()).hexdigest()
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """Files that are written here, by name."""
+        raise NotImplementedError
+
+    @property
+    def jobs(self) -> Mapping[str, Mapping[str, object]]:
+        """File to the job that makes it, but for the folder."""
+        raise NotImplementedError
 
     def make(self, folder: Path, make: Make) -> list[str]:
         """Write every file into `folder`. Returns what could not be had and why, in words.
@@ -52,9 +60,7 @@ class Twin:
         Raises BuilderError. A job that says AbsentError leaves its file out: the experiment's own libraries
         could not read it either.
         """
-        from labgate.standins.hub.builder import AbsentError
-
-        missing = [f"{file}: the real one has it, and a twin cannot" for file in self.lacks]
+        missing = [f"{file}: the real one has it, and a twin cannot" for file in self._lacks]
         for file, job in self.jobs.items():
             path = folder / file
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,50 +72,73 @@ class Twin:
         for stray in folder.glob("*config.json"):
             stray.unlink()
         for file, text in self.texts.items():
-            path = folder / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="")
+            (folder / file).write_text(text, encoding="utf-8", newline="")
         return missing
 
 
-def of_model(model: Model) -> Twin:
+class ModelTwin(Twin):
     """The twin of a model: its own tokenizer and classes, at a narrow width."""
-    config = {**narrow(model.config), "twin_of": model.id}
-    texts = {"config.json": _json(config), "README.md": _model_card(model)}
-    for name, content in (model.files or {}).items():
-        texts[name] = _json(content)
-    if model.tokenizer is not None:
-        texts.update(tokenizer.files(model.tokenizer, model.tokenizer_config or {}))
-    job = {
-        "what": "weights",
-        "architecture": model.architecture,
-        "config": config,
-        "dtype": config.get("torch_dtype") or config.get("dtype") or "float32",
-        "seed": _seed(model.id),
-        "probe": _probe(model) if model.encoder else None,
-    }
-    lacks = model.tokenizer.lacks if model.tokenizer is not None else ()
-    return Twin("models", model.id, texts, {"model.safetensors": job}, model.gated, lacks)
+
+    kind = "models"
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model, model.tokenizer.lacks if model.tokenizer is not None else ())
+        self._model = model
+        self._config = {**narrow(model.config), "twin_of": model.id}
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        texts = {"config.json": _json(self._config), "README.md": _model_card(self._model)}
+        for name, content in (self._model.files or {}).items():
+            texts[name] = _json(content)
+        if self._model.tokenizer is not None:
+            texts.update(tokenizer.files(self._model.tokenizer, self._model.tokenizer_config or {}))
+        return texts
+
+    @property
+    def jobs(self) -> Mapping[str, Mapping[str, object]]:
+        job = {
+            "what": "weights",
+            "architecture": self._model.architecture,
+            "config": self._config,
+            "dtype": self._config.get("torch_dtype") or self._config.get("dtype") or "float32",
+            "seed": int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4], "big"),
+            "probe": _probe(self._model) if self._model.encoder else None,
+        }
+        return {"model.safetensors": job}
 
 
-def of_dataset(dataset: Dataset) -> Twin:
+class DatasetTwin(Twin):
     """The twin of a data set: its own columns, made-up rows."""
-    jobs: dict[str, Mapping[str, object]] = {}
-    for config, table in dataset.tables.items():
-        for split in table.splits:
-            jobs[path_of(config, split)] = {
-                "what": "tables",
-                "columns": {name: column.row for name, column in table.columns.items()},
-                "features": json.dumps({"info": {"features": features(table.columns)}}),
-                "rows": served(table, split),
-                "hidden": split in table.hidden,
-                "gaps": table.gaps,
-                "seed": f"{dataset.id} {config} {split}",
-                "look": dataset.id,
-                "words": words.COMMON,
-                "cues": words.CUES,
-            }
-    return Twin("datasets", dataset.id, {"README.md": _dataset_card(dataset)}, jobs, dataset.gated)
+
+    kind = "datasets"
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self._dataset = dataset
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        return {"README.md": _dataset_card(self._dataset)}
+
+    @property
+    def jobs(self) -> Mapping[str, Mapping[str, object]]:
+        jobs: dict[str, Mapping[str, object]] = {}
+        for config, table in self._dataset.tables.items():
+            for split in table.splits:
+                jobs[path_of(config, split)] = {
+                    "what": "tables",
+                    "columns": {name: column.row for name, column in table.columns.items()},
+                    "features": json.dumps({"info": {"features": features(table.columns)}}),
+                    "rows": served(table, split),
+                    "hidden": split in table.hidden,
+                    "gaps": table.gaps,
+                    "seed": f"{self.id} {config} {split}",
+                    "look": self.id,
+                    "words": words.COMMON,
+                    "cues": words.CUES,
+                }
+        return jobs
 
 
 def path_of(config: str, split: str) -> str:
@@ -150,14 +179,10 @@ def _around(single: tuple[str, ...], specials: Mapping[str, int]) -> list[list[i
     ]
 
 
-def _seed(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-
-
+@cache
 def _makers() -> bytes:
     """The code that makes twins: another recipe when it changes."""
-    folder = Path(__file__).parent / "making"
-    return b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
 
 
 def _json(content: object) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List
 
 from worker import AbsentError
 
-POOL = 10_000
+POOL = 4_000
 """Distinct rows of a split; a longer one repeats them, numbered columns apart."""
 
 Row = Dict[str, Any]
