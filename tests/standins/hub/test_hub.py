@@ -189,6 +189,16 @@ def test_a_token_has_an_owner_and_never_reaches_the_ledger(hub):
     assert token not in str(exchange) + exchange.answer + exchange.request
 
 
+def test_what_wants_accepted_terms_is_served_with_a_note_or_refused(hub, tmp_path):
+    path = "/meta-llama/Llama-3.2-1B/resolve/main/config.json"
+    exchange = ask(hub, "GET", path)[3]
+    assert exchange.status == 200 and "accepted terms and a token; no token was sent" in exchange.note
+    with Hub(tmp_path, gate=True) as gate:
+        status, head, _, exchange = ask(gate, "GET", path)
+        assert (status, head["X-Error-Code"], exchange.answered) == (401, "GatedRepo", True)
+        assert ask(gate, "GET", path, Authorization="Bearer x")[0] == 200
+
+
 def test_an_address_that_we_do_not_know_is_unanswered(hub):
     assert not ask(hub, "GET", "/api/daily_papers")[3].answered
     assert not ask(hub, "GET", "/api/spaces/me/mine")[3].answered

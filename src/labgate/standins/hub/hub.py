@@ -58,7 +58,8 @@ class Hub(StandIn):
     `store` is the folder in which twins are kept. `python` is the command that starts the experiment's own
     interpreter, which makes weights and rows; without it both are missing. `maps` serves real folders under
     real ids, "datasets/" before those of data sets. `upstream` is a real hub at which ids that are not in
-    the catalogue are looked up: their configs and schemas, never weights or data.
+    the catalogue are looked up: their configs and schemas, never weights or data. With `gate`, what asks for
+    accepted terms is refused where no token is sent, as a real hub would; else it is served, with a note.
     """
 
     name = "hub"
@@ -70,6 +71,7 @@ class Hub(StandIn):
         *,
         maps: Mapping[str, Path] | None = None,
         upstream: str | None = None,
+        gate: bool = False,
         catalogue: Catalogue | None = None,
         port: int = 0,
         ledger: Ledger | None = None,
@@ -79,6 +81,7 @@ class Hub(StandIn):
         self._builder = Builder(python) if python else None
         self._store = Store(store, self._builder)
         self._lookup = Lookup(upstream, store / "looked-up") if upstream else None
+        self._gate = gate
         self._twins: dict[tuple[Kind, str], twins.Twin] = {}
         self._mapped: dict[tuple[Kind, str], Repository] = {}
         for name, folder in (maps or {}).items():
@@ -258,8 +261,11 @@ class Hub(StandIn):
         if revision not in ("main", found.revision):
             notes.append(f"revision {revision} is served as the twin's only one")
         if found.gated:
-            sent = "a" if "authorization" in request.headers else "no"
+            token = "authorization" in request.headers
+            sent = "a" if token else "no"
             notes.append(f"gated: the real run needs accepted terms and a token; {sent} token was sent")
+            if self._gate and not token:
+                return self._error(401, "GatedRepo", f"{found.id} wants accepted terms and a token", found)
         return found
 
     def _known(self, kind: Kind, name: str) -> twins.Twin | None:
