@@ -60,6 +60,9 @@ def test_what_is_grouped_stays_grouped():
 def test_what_projects_still_projects():
     assert narrow({"hidden_size": 256, "embedding_size": 128})["embedding_size"] < 32
     assert narrow({"hidden_size": 768, "embedding_size": 768})["embedding_size"] == 32
+    for first in (64, 256):  # ResNet: its first stage projects where it is wider than what comes before
+        small = narrow({"embedding_size": 64, "hidden_sizes": [first, first * 2]})
+        assert (small["embedding_size"] == small["hidden_sizes"][0]) == (first == 64)
 
 
 RECIPES = {

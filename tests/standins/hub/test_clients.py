@@ -145,7 +145,7 @@ LORA = {
     "Qwen/Qwen2.5-0.5B": ["q_proj", "v_proj", "gate_proj"],
     "facebook/opt-350m": ["q_proj", "v_proj"],
     "t5-small": ["q", "v"],
-    "google/vit-base-patch16-224": ["query", "value"],
+    "google/vit-base-patch16-224": "all-linear",  # its modules changed their names in transformers 5
     "microsoft/resnet-50": ["convolution"],
 }
 
@@ -172,12 +172,7 @@ def test_lora_finds_the_same_modules_as_on_the_real_architecture(lab):
     ],
 )
 def test_48_steps_learn_and_without_the_optimizers_step_they_do_not(lab, model, data, column, rate):
-    def learn(seed, how):
-        (result,), _ = lab.run("learn", model, *data, column, rate, str(seed), how)
-        return result
-
-    free = [learn(seed, "free") for seed in (1, 2, 3)]
-    frozen = learn(1, "frozen")
+    (*free, frozen), _ = lab.run("learn", model, *data, column, rate, "1", "2", "3")
     drops = [run["first"] - run["last"] for run in free]
     assert min(drops) > 0.015, free
     assert sum(run["after"] - run["before"] for run in free) / 3 > 0.15, free

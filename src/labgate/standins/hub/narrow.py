@@ -79,7 +79,8 @@ def _stages(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(sizes, list):
         small["hidden_sizes"] = [size * STAGE // sizes[0] for size in sizes]
         if isinstance(config.get("embedding_size"), int):
-            small["embedding_size"] = STAGE
+            # In proportion as well: whether the first stage needs a shortcut's projection hangs on it.
+            small["embedding_size"] = config["embedding_size"] * STAGE // sizes[0]
     heads = config.get("num_heads")
     if isinstance(heads, list) and isinstance(config.get("embed_dim"), int):
         small["embed_dim"] = HEAD * heads[0]
