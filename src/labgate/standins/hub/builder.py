@@ -78,7 +78,7 @@ class Builder:
         environment = {name: os.environ[name] for name in PASSED if name in os.environ}
         try:
             self._process = subprocess.Popen(
-                [*self._python, "-I", "-X", "utf8", str(WORKER)],
+                [*self._python, "-I", "-B", "-X", "utf8", str(WORKER)],
                 cwd="/",
                 env={**environment, "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"},
                 stdin=subprocess.PIPE,
