@@ -25,10 +25,12 @@ test-clients:  ## every official client; makes environments for them on first us
 docs:  ## write the generated pages
 	uv run python -m labgate.criteria > docs/criteria.md
 	uv run python -m labgate.report.json > docs/report.schema.json
+	uv run python -m labgate.standins.hub.catalogue > docs/catalogue.md
 
 docs-current:
 	uv run python -m labgate.criteria | diff -u docs/criteria.md -
+	uv run python -m labgate.standins.hub.catalogue | diff -u docs/catalogue.md -
 
 fuzz:  ## 10,000 mangled bundles, and as many mangled requests
 	LABGATE_FUZZ=10000 uv run pytest tests/test_mangled_bundles.py tests/flow/test_config_model.py
-	LABGATE_FUZZ=10000 uv run pytest tests/standins/test_wandb_mangled.py
+	LABGATE_FUZZ=10000 uv run pytest tests/standins/test_wandb_mangled.py tests/standins/hub/test_hub_fuzz.py

@@ -11,6 +11,8 @@ from labgate import contract
 from labgate.checks import all_checks
 from labgate.contract import load
 from labgate.criteria.__main__ import page, summary_table
+from labgate.standins.hub.catalogue import load as catalogue
+from labgate.standins.hub.catalogue.__main__ import page as catalogue_page
 
 ROOT = Path(__file__).parent.parent
 CHECKS = all_checks()
@@ -25,6 +27,11 @@ def examples(doc, title):
 def test_the_page_on_criteria_is_current():
     written = (ROOT / "docs" / "criteria.md").read_text(encoding="utf-8")
     assert written == page(load(contract.DEFAULT)).rstrip() + "\n", "run `make docs`"
+
+
+def test_the_page_on_the_ids_that_have_twins_is_current():
+    written = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
+    assert written == catalogue_page(catalogue()), "run `make docs`"
 
 
 def test_the_table_in_the_readme_is_current():

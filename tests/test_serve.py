@@ -1,6 +1,7 @@
 """`labgate serve`: W&B for a person, and runs taken out of it."""
 
 import csv
+import http.client
 import json
 import signal
 import socket
@@ -47,6 +48,32 @@ def test_it_serves_until_it_is_told_to_end(tmp_path, ending):
     assert "2 exchanges, 1 of them unanswered" in out and "artifact" in out and "Traceback" not in out
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["ledger.jsonl", "mine.db"]
     assert len((tmp_path / "ledger.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_hub_is_served_beside_it_with_real_folders_under_real_ids(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "README.md").write_text("mine")
+    process = start("--store", tmp_path / "mine.db", "--port", 0, "--map", f"datasets/me/rows={folder}")
+    printed, env = until_served(process)
+    try:
+        assert "tiny twins" in printed
+        for path, status in (("datasets/me/rows/resolve/main/README.md", 200), ("nobody/knows/raw", 404)):
+            connection = http.client.HTTPConnection("127.0.0.1", int(env["HF_ENDPOINT"].rpartition(":")[2]))
+            connection.request("GET", f"/{path}")
+            answer = connection.getresponse()
+            assert answer.status == status
+            if status == 200:
+                assert answer.read() == b"mine"
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("given", ["no-folder", "me/x=/nowhere/at/all", "=."])
+def test_a_map_that_leads_nowhere_is_refused(given, capsys):
+    assert cli.main(["serve", "--map", given]) == 2
+    assert "--map takes ID=FOLDER" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_said_and_another_found(tmp_path):

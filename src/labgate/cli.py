@@ -90,17 +90,23 @@ def _parser() -> argparse.ArgumentParser:
     other.add_argument("--no-resolve", action="store_true", help="do not ask a package index")
     other.add_argument("--no-color", action="store_true", help="no colours")
     other.set_defaults(command=_demo)
-    _serve_options(
-        commands.add_parser("serve", help="stand in for W&B, without an account", allow_abbrev=False)
-    )
+    _serve_options(commands.add_parser("serve", help="stand in for W&B and a model hub", allow_abbrev=False))
     return parser
 
 
 def _serve_options(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Serves W&B on 127.0.0.1, and prints what to export for a script to find it."
+    parser.description = (
+        "Serves W&B and a hub of models and data sets on 127.0.0.1, and prints what to export for a script "
+        "to find them."
+    )
     add = parser.add_argument
     add("--store", type=Path, metavar="FILE", help="where runs are kept; else in your data folder")
     add("--port", type=int, metavar="PORT", help="the first port; another is taken if it is not free")
+    add(
+        "--python", metavar="PYTHON", help="makes twins with its own torch; else that of the environment here"
+    )
+    add("--map", action="append", default=[], metavar="ID=FOLDER", help="serve a real folder under this id")
+    add("--upstream", metavar="URL", help="look up configs and schemas of other ids at this hub")
     add("--ledger", type=Path, metavar="FILE", help="keep every exchange there, as lines of JSON")
     add("--export", metavar="RUN", help="write a run as CSV and JSON, and end: [[ENTITY/]PROJECT/]RUN")
     add("--output", type=Path, default=Path(), metavar="DIR", help="where to export it to; else here")
@@ -273,7 +279,10 @@ def _serve(options: argparse.Namespace) -> int:
         if options.export is not None:
             serve.export(store, options.export, options.output)
         else:
-            serve.serve(store, serve.PORT if options.port is None else options.port, options.ledger)
+            python = serve.active_python() if options.python is None else options.python
+            twins = serve.Twins(python, serve.maps_from(options.map), options.upstream)
+            port = serve.PORT if options.port is None else options.port
+            serve.serve(store, twins, port, options.ledger)
     except serve.ServeError as error:
         return _refuse(str(error))
     return 0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
 
+from labgate.standins.hub import Hub
 from labgate.standins.ledger import Ledger
 from labgate.standins.standin import StandIn, stand
 from labgate.standins.wandb import Wandb
@@ -27,17 +32,62 @@ def default_store() -> Path:
     return platformdirs.user_data_path("labgate") / "runs.db"
 
 
-def standins(store: Path, port: int, ledger: Ledger) -> list[StandIn]:
+@dataclass(frozen=True)
+class Twins:
+    """What the hub is to serve.
+
+    `python` is the interpreter that makes twins, `maps` are real folders by id, and other ids are looked up
+    at the real hub `upstream`.
+    """
+
+    python: str = ""
+    maps: dict[str, Path] = field(default_factory=dict)
+    upstream: str | None = None
+
+
+def active_python() -> str:
+    """The interpreter of the environment that is active where labgate was started; "" when there is none."""
+    active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
+    found = shutil.which("python", path=str(Path(active) / "bin")) if active else None
+    return found or shutil.which("python3") or shutil.which("python") or ""
+
+
+def maps_from(pairs: Sequence[str]) -> dict[str, Path]:
+    """`ID=FOLDER`, several times. Raises ServeError."""
+    found = {}
+    for pair in pairs:
+        id, equals, folder = pair.partition("=")
+        if not id or not equals or not Path(folder).is_dir():
+            raise ServeError(f"--map takes ID=FOLDER with a folder that is there, not {pair!r}")
+        found[id] = Path(folder).resolve()
+    return found
+
+
+def standins(store: Path, port: int, ledger: Ledger, twins: Twins) -> list[StandIn]:
     """All that labgate has, each with a port of its own."""
     return [
         Wandb(store, port=port, ledger=ledger),
+        Hub(
+            platformdirs.user_cache_path("labgate") / "twins",
+            [twins.python] if twins.python else None,
+            maps=twins.maps,
+            upstream=twins.upstream,
+            port=port + 1 if port else 0,
+            ledger=ledger,
+        ),
     ]
 
 
-def serve(store: Path, port: int = PORT, ledger: Path | None = None) -> None:
+MEANS = {
+    "wandb": "W&B runs of your script come here:",
+    "hub": "And where these are set, models and data sets are tiny twins of the real ones:",
+}
+
+
+def serve(store: Path, twins: Twins, port: int = PORT, ledger: Path | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM; print the environment that leads a script here. Raises ServeError."""
     record = Ledger(ledger)
-    served = standins(store, port, record)
+    served = standins(store, port, record, twins)
     for standin in served:
         standin.or_any_port = True
 
@@ -45,11 +95,14 @@ def serve(store: Path, port: int = PORT, ledger: Path | None = None) -> None:
         for wanted, standin in enumerate(served, port):
             if port and standin.port != wanted:
                 print(f"# port {wanted} is taken; {standin.name} is at {standin.port}", flush=True)
-        print("# In the terminal of your script:")
         for standin in served:
+            print(f"# {MEANS[standin.name]}")
             for name, value in standin.env().items():
                 print(f"export {name}={shlex.quote(value)}")
-        print(f"# Runs are kept in {store}. Ctrl-C ends.", flush=True)
+        print(
+            f"# Runs are kept in {store}. Twins are made by {twins.python or 'nobody: no Python is found'}."
+        )
+        print("# Ctrl-C ends.", flush=True)
 
     try:
         stand(served, started)

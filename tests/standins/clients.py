@@ -10,7 +10,7 @@ from pathlib import Path
 import platformdirs
 
 FOLDER = Path(os.environ.get("LABGATE_CLIENTS") or platformdirs.user_cache_path("labgate") / "clients")
-"""Where they lie; a few hundred megabytes."""
+"""Where they lie; a few hundred megabytes for the W&B clients, more for the hub's."""
 
 
 @lru_cache
@@ -39,6 +39,26 @@ def wandb(version):
     )
 
 
+TORCH = "torch==2.13.0"
+GENERATIONS = {
+    "newest": [
+        *(TORCH, "transformers", "datasets", "evaluate", "huggingface_hub", "peft", "accelerate"),
+        *("scikit-learn", "scipy", "pillow", "rouge_score", "sacrebleu"),
+    ],
+    "2024": [
+        *(TORCH, "transformers==4.44.2", "datasets==2.21.0", "evaluate==0.4.3", "huggingface_hub==0.24.7"),
+        *("peft==0.12.0", "accelerate==0.33.0", "numpy<2", "pyarrow<18", "scikit-learn<1.6", "pillow"),
+        *("scipy<1.15", "rouge_score", "sacrebleu"),
+    ],
+}
+"""What loads models and data sets, as it was installed at a time; gigabytes where torch comes with CUDA."""
+
+
+def hub(generation):
+    """The Python of such a generation; "newest" is today's."""
+    return interpreter(f"hub-{generation}", *GENERATIONS[generation], upgrade=generation == "newest")
+
+
 def environment(folder, *variables):
     """An environment in which a client finds nothing of ours but what it is told, its files in `folder`."""
     home = {"HOME": str(folder), "PATH": os.defpath, "PYTHONIOENCODING": "utf-8", "LANG": "C.UTF-8"}
@@ -54,6 +74,9 @@ def environment(folder, *variables):
 
 def _uv(*arguments):
     command = ["uv", *map(str, arguments), "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # A machine may have wheels of its own, of a torch without CUDA for one; pip is told where by this name.
+    links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
+    environment = {**os.environ, **({"UV_FIND_LINKS": links} if links else {})}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")

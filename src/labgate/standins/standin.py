@@ -276,6 +276,8 @@ class _Seen:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], Headers(raw=list(message.get("headers", ())))
+            if self._scope["method"] == "HEAD":  # nothing more will leave
+                self.over()
         elif message["type"] == "http.response.body" and len(self.answer) < KEPT:
             self.answer += bytes(message.get("body", b"")[:KEPT])
         if message["type"] == "http.response.body" and not message.get("more_body", False):
