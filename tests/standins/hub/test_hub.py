@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -302,3 +303,24 @@ def test_the_builder_restarts_after_a_death():
     with pytest.raises(BuilderError, match="ModuleNotFoundError"):
         builder.make({"what": "nonsense"})
     builder.close()
+
+
+def test_a_warm_hub_has_the_libraries_imported_before_anybody_asks(tmp_path):
+    heard, python = tmp_path / "heard", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ntee "{heard}" | "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    with Hub(tmp_path / "store", [str(python)], warm=True):
+        for _ in range(200):
+            if heard.exists() and heard.read_text():
+                break
+            time.sleep(0.05)
+    assert "torch" in json.loads(heard.read_text().splitlines()[0])["import"]
+
+
+def test_a_cold_hub_starts_no_process_until_it_must(tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ntouch "{tmp_path / "started"}"\n')
+    python.chmod(0o755)
+    with Hub(tmp_path / "store", [str(python)]):
+        time.sleep(0.2)
+    assert not (tmp_path / "started").exists()

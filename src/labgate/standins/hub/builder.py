@@ -17,6 +17,10 @@ PASSED = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
 """What the child sees of our environment; no keys, no proxies."""
 
 
+HEAVY = ("torch", "transformers.models.auto.modeling_auto", "pyarrow.parquet")
+"""What takes seconds to import."""
+
+
 class AbsentError(Exception):
     """The experiment's libraries have no such class, or are not installed: its own code would fail too."""
 
@@ -37,27 +41,31 @@ class Builder:
         self._process: subprocess.Popen[str] | None = None
         self._stderr: IO[bytes] | None = None
         self._versions: Mapping[str, str] | None = None
+        self._closed = False
+
+    def warm(self) -> None:
+        """Start the child and have it import what takes long, without waiting for it."""
+
+        def begin() -> None:
+            with suppress(BuilderError), self._lock:  # whoever asks for a twin will be told
+                if not self._closed:
+                    self._ask({"import": HEAVY})
+
+        threading.Thread(target=begin, daemon=True).start()
 
     def versions(self) -> Mapping[str, str]:
         """Versions of what decides the bytes of a twin, by name. Raises BuilderError."""
-        with self._lock:
-            if self._versions is None:
-                self._start()
-            assert self._versions is not None
-            return self._versions
+        if self._versions is None:
+            with self._lock:
+                if self._versions is None:
+                    self._start()
+        assert self._versions is not None
+        return self._versions
 
     def make(self, job: Mapping[str, object]) -> Mapping[str, Any]:
         """Do `job`, described in the modules of `making/`. Raises AbsentError and BuilderError."""
         with self._lock:
-            if self._process is None:
-                self._start()
-            assert self._process is not None and self._process.stdin is not None
-            try:
-                self._process.stdin.write(json.dumps(job) + "\n")
-                self._process.stdin.flush()
-            except BrokenPipeError:
-                raise self._died() from None
-            answer = self._read()
+            answer = self._ask(job)
         if "absent" in answer:
             raise AbsentError(answer["absent"])
         if "fault" in answer:
@@ -67,11 +75,23 @@ class Builder:
 
     def close(self) -> None:
         """End the child; a later job would start another."""
+        self._closed = True
         process = self._process
         if process is not None:
             process.kill()  # before the lock: a job may be under way
         with self._lock:
             self._end()
+
+    def _ask(self, job: Mapping[str, object]) -> dict[str, Any]:
+        if self._process is None:
+            self._start()
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+        return self._read()
 
     def _start(self) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115

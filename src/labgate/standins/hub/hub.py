@@ -60,6 +60,8 @@ class Hub(StandIn):
     real ids, "datasets/" before those of data sets. `upstream` is a real hub at which ids that are not in
     the catalogue are looked up: their configs and schemas, never weights or data. With `gate`, what asks for
     accepted terms is refused where no token is sent, as a real hub would; else it is served, with a note.
+    With `warm`, the interpreter imports its libraries as soon as the hub stands, while the experiment's own
+    still does: the first twin then waits for neither.
     """
 
     name = "hub"
@@ -72,6 +74,7 @@ class Hub(StandIn):
         maps: Mapping[str, Path] | None = None,
         upstream: str | None = None,
         gate: bool = False,
+        warm: bool = False,
         catalogue: Catalogue | None = None,
         port: int = 0,
         ledger: Ledger | None = None,
@@ -82,6 +85,7 @@ class Hub(StandIn):
         self._store = Store(store, self._builder)
         self._lookup = Lookup(upstream, store / "looked-up") if upstream else None
         self._gate = gate
+        self._warm = warm
         self._twins: dict[tuple[Kind, str], twins.Twin] = {}
         self._mapped: dict[tuple[Kind, str], Repository] = {}
         for name, folder in (maps or {}).items():
@@ -121,6 +125,10 @@ class Hub(StandIn):
             Route("/{rest:path}", self.write, methods=["POST", "PUT", "PATCH", "DELETE"]),
             Route("/{rest:path}", self.unknown),
         ]
+
+    def opened(self) -> None:
+        if self._warm and self._builder is not None:
+            self._builder.warm()
 
     def closed(self) -> None:
         if self._builder is not None:

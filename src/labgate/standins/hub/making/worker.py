@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -35,8 +36,13 @@ def versions() -> dict[str, str]:
 
 
 def answer(job: dict[str, Any]) -> dict[str, object]:
-    """Do one job: `what` names the module of this folder whose `make` is called."""
+    """Do one job: `what` names the module of this folder whose `make` is called; or `import` what will be needed."""
     try:
+        if "import" in job:
+            for name in job["import"]:
+                with suppress(ImportError):  # the job that needs it will say so
+                    importlib.import_module(name)
+            return {"done": {}}
         return {"done": importlib.import_module(job["what"]).make(job)}
     except Exception as error:
         # A job's module finds this class under another name than `__main__` does.
