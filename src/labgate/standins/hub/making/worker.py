@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def answer(job: dict[str, Any]) -> dict[str, object]:
-    """Do one job: `what` names the module of this folder whose `make` is called; or `import` what will be needed."""
+    """Do one job: `what` names the module of this folder whose `make` is called; or `import` some."""
     try:
         if "import" in job:
             for name in job["import"]:
