@@ -136,6 +136,23 @@ def test_the_parser_of_a_child_whose_words_are_not_all_known_refuses_nothing():
     assert [kind for kind, _ in faults(lacking)] == ["SystemExit"]
 
 
+def test_a_function_that_one_loop_calls_often_is_still_followed_from_elsewhere():
+    walk = follow(
+        """
+        def told(word):
+            print(word)
+
+        for number in range(200):
+            told(f"line {number}")
+        told("the end")
+        """
+    )["ours full"]
+    printed = [
+        plain(call.args[0]) for call in calls(walk, "builtins.print") if isinstance(call.args[0], Known)
+    ]
+    assert "the end" in printed
+
+
 EITHER_WAY = """
 def main(cfg):
     print(cfg.nothing)

@@ -35,7 +35,7 @@ NEXT = Flowing.NEXT
 REPEATS = 3
 """Times that a function is followed with arguments of the same look, before its result is taken as known."""
 ROUNDS = 60
-"""Times that one function is followed on a walk at all."""
+"""Times that one function is followed from one line of the code on a walk, or twice for each run."""
 
 
 class Leaving(Value):
@@ -51,7 +51,8 @@ class Functions(Exceptions):
         super().__init__(bundle, walk)
         self.returns: list[Value] = []
         self.results: dict[Any, tuple[int, Value, dict[str, Value]]] = {}
-        self.rounds: dict[int, int] = {}
+        self.rounds: dict[tuple[int, str, int], int] = {}
+        self.most_rounds = ROUNDS
 
     def composed(self, func: Function, decorator: Call) -> Value:
         """The configuration that Hydra hands to `func`. Its compositions are known to `walker.Walker`."""
@@ -115,8 +116,9 @@ class Functions(Exceptions):
         met = self.results.get(again)
         if met is not None and met[0] >= REPEATS:
             return met[1]
-        self.rounds[key] = self.rounds.get(key, 0) + 1
-        if self.rounds[key] > ROUNDS:
+        site = (key, self.path, node.lineno if node is not None else 0)
+        self.rounds[site] = self.rounds.get(site, 0) + 1
+        if self.rounds[site] > self.most_rounds:
             return UNKNOWN
         self.record_entry(func, bound, node)
         self.entered.add(key)

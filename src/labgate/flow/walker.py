@@ -42,6 +42,8 @@ class Walker(Functions):
     def __init__(self, bundle: Bundle, walk: Walk, compositions: Compositions | None) -> None:
         super().__init__(bundle, walk)
         self.compositions = compositions
+        if compositions is not None:
+            self.most_rounds = max(self.most_rounds, 2 * len(compositions.run_paths))
         self.hydra_directory: str | None = None
         self.parsers: dict[int, Any] = {}
         self.parsed: list[tuple[Call, tuple[Call, ...]]] = []
