@@ -136,14 +136,18 @@ def test_the_parser_of_a_child_whose_words_are_not_all_known_refuses_nothing():
     assert [kind for kind, _ in faults(lacking)] == ["SystemExit"]
 
 
-def test_a_function_that_one_loop_calls_often_is_still_followed_from_elsewhere():
+def test_a_function_that_one_line_calls_often_is_still_followed_from_others():
     walk = follow(
-        """
+        f"""
         def told(word):
             print(word)
 
-        for number in range(200):
-            told(f"line {number}")
+        def chapter(title):
+            told(title + "1")
+            told(title + "2")
+
+        for title in {[f"title {number}" for number in range(50)]!r}:
+            chapter(title)
         told("the end")
         """
     )["ours full"]
