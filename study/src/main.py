@@ -13,6 +13,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 RUNS = Path(__file__).resolve().parents[1] / "config" / "runs"
 
@@ -31,13 +32,9 @@ def resolve_config(cfg: DictConfig, command_line: list[str]) -> DictConfig:
     try:
         run_cfg = OmegaConf.load(path)
         cfg = OmegaConf.merge(cfg, run_cfg, OmegaConf.from_dotlist(command_line))
-        missing = OmegaConf.missing_keys(cfg)
-    except (OmegaConfBaseException, ValueError, OSError) as error:
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, YAMLError, ValueError, OSError) as error:
         raise BadInput(f"{path} cannot be used: {' '.join(str(error).split())}") from error
-    except Exception as error:
-        raise BadInput(f"{path} is no YAML mapping: {' '.join(str(error).split())}") from error
-    if missing:
-        raise BadInput(f"{path} does not set {', '.join(sorted(missing))}")
     if cfg.run_id != cfg.run:
         raise BadInput(f"{path} calls itself {cfg.run_id!r}")
     for key in cfg.optuna.search_space:

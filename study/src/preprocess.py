@@ -45,7 +45,9 @@ def load_data(cfg: DictConfig) -> Data:
     validation = tokenize(validation, tokenizer, cfg)[: cfg.limits.eval_examples]
     # SST-2's rows are phrases of the same sentences, so `tune` has seen parts of `fit`: a fair ground for choosing
     # between hyper-parameters, no estimate of how well they do.
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(cfg.dataset.split_seed)).tolist()
+    order = torch.randperm(
+        len(train), generator=torch.Generator().manual_seed(cfg.dataset.split_seed)
+    ).tolist()
     held_out = max(1, round(cfg.dataset.tuning_fraction * len(train)))
     return Data(
         train=train,
@@ -117,7 +119,9 @@ def tokenize(split: Dataset, tokenizer: PreTrainedTokenizerBase, cfg: DictConfig
     return list(split.map(encode, batched=True, remove_columns=split.column_names))
 
 
-def batches(split: list[dict], collate: DataCollatorWithPadding, size: int, seed: int | None = None) -> Iterator[Batch]:
+def batches(
+    split: list[dict], collate: DataCollatorWithPadding, size: int, seed: int | None = None
+) -> Iterator[Batch]:
     """The split once, in a random order of that seed, or in its own order."""
     order = range(len(split))
     if seed is not None:

@@ -48,7 +48,10 @@ class Training:
         steps = math.ceil(len(part) / cfg.training.batch_size)
         self.steps_per_epoch = min(steps, cfg.limits.train_batches or steps)
         self.total_steps = self.steps_per_epoch * cfg.training.epochs
-        for value, known in ((cfg.training.optimizer, OPTIMIZERS), (cfg.training.mixed_precision, PRECISIONS)):
+        for value, known in (
+            (cfg.training.optimizer, OPTIMIZERS),
+            (cfg.training.mixed_precision, PRECISIONS),
+        ):
             if value not in known:
                 raise BadInput(f"{cfg.run_id}: {value!r} is not among {', '.join(known)}")
         if cfg.fw_lora is not None and cfg.fw_lora.warmup_steps >= self.total_steps:
@@ -61,7 +64,9 @@ class Training:
             self.model, self.method = build(cfg, len(data.class_names), self.total_steps, self.device, fisher)
             self.optimizer = self._optimizer()
             warmup = round(cfg.training.warmup_ratio * self.total_steps)
-            self.scheduler = get_scheduler(cfg.training.lr_scheduler, self.optimizer, warmup, self.total_steps)
+            self.scheduler = get_scheduler(
+                cfg.training.lr_scheduler, self.optimizer, warmup, self.total_steps
+            )
         except (ValueError, TypeError) as error:
             raise BadInput(f"{cfg.run_id}: {error}") from error
         self.autocast = torch.autocast(
@@ -91,7 +96,9 @@ class Training:
         loss = task_loss = torch.zeros((), device=self.device)
         size = len(batch["labels"])
         for start in range(0, size, self.micro_batch):
-            micro = {key: value[start : start + self.micro_batch].to(self.device) for key, value in batch.items()}
+            micro = {
+                key: value[start : start + self.micro_batch].to(self.device) for key, value in batch.items()
+            }
             share = len(micro["labels"]) / size
             with self.autocast:
                 outputs = self.model(**micro)
@@ -197,9 +204,6 @@ def search(cfg: DictConfig, data: Data, journal: Path) -> dict[str, Any]:
     what is proposed next depends on the finished ones and the seed alone.
     """
 
-    def sampler(finished: int) -> optuna.samplers.TPESampler:
-        return optuna.samplers.TPESampler(seed=1000 * cfg.training.seed + finished)
-
     def objective(trial: optuna.Trial) -> float:
         candidate = copy.deepcopy(cfg)
         for key, space in cfg.optuna.search_space.items():
@@ -220,19 +224,23 @@ def search(cfg: DictConfig, data: Data, journal: Path) -> dict[str, Any]:
         study_name=journal.stem,
         storage=JournalStorage(JournalFileBackend(str(journal))),
         direction=cfg.optuna.direction,
+        sampler=optuna.samplers.TPESampler(seed=cfg.training.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
         load_if_exists=True,
     )
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
-    finished = len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
-    def reseed(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        study.sampler = sampler(len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))))
+    def finished(study: optuna.Study) -> int:
+        return len(study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED)))
 
-    study.sampler = sampler(finished)
-    study.optimize(objective, n_trials=max(0, cfg.optuna.n_trials - finished), callbacks=[reseed])
-    print(f"search: {study.best_params} gives {cfg.dataset.metric} {study.best_value:.4f} on the tuning split")
+    def reseed(study: optuna.Study, trial: Any = None) -> None:
+        study.sampler = optuna.samplers.TPESampler(seed=1000 * cfg.training.seed + finished(study))
+
+    reseed(study)
+    study.optimize(objective, n_trials=max(0, cfg.optuna.n_trials - finished(study)), callbacks=[reseed])
+    best = ", ".join(f"{key}={value:.4g}" for key, value in study.best_params.items())
+    print(f"search: {best}: {cfg.dataset.metric} {study.best_value:.4f} on the tuning split", flush=True)
     return study.best_params
 
 
@@ -278,7 +286,10 @@ def train_seed(
         seconds += elapsed
 
         scores = training.scores(data.validation)
-        print(f"seed {seed}, epoch {epoch}: " + ", ".join(f"{k} {scores[k]:.4f}" for k in list(scores)[:3]), flush=True)
+        print(
+            f"seed {seed}, epoch {epoch}: " + ", ".join(f"{k} {scores[k]:.4f}" for k in list(scores)[:3]),
+            flush=True,
+        )
         wandb.log(
             {
                 "seed": seed,
@@ -319,12 +330,21 @@ def log_steps(rows: list[dict[str, Tensor]], training: Training, epoch: int) -> 
     if not rows:
         return
     keys = list(rows[0])
-    values = torch.stack([torch.stack([row[key].float().to(training.device) for key in keys]) for row in rows])
+    values = torch.stack(
+        [torch.stack([row[key].float().to(training.device) for key in keys]) for row in rows]
+    )
     first = training.method.step - len(rows)
     for offset, row in enumerate(values.tolist(), start=1):
         if not math.isfinite(row[0]):
             raise FloatingPointError(f"the loss is {row[0]} at step {first + offset} of seed {training.seed}")
-        wandb.log({"seed": training.seed, "epoch": epoch, "step": first + offset, **dict(zip(keys, row, strict=True))})
+        wandb.log(
+            {
+                "seed": training.seed,
+                "epoch": epoch,
+                "step": first + offset,
+                **dict(zip(keys, row, strict=True)),
+            }
+        )
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -343,7 +363,11 @@ def keep(path: Path, state: dict[str, Any]) -> None:
 
 def fingerprint(cfg: DictConfig) -> str:
     """Names files by the configuration that they belong to: another one never resumes from them."""
-    settings = {key: value for key, value in OmegaConf.to_container(cfg).items() if key not in ("results_dir", "wandb")}
+    settings = {
+        key: value
+        for key, value in OmegaConf.to_container(cfg).items()
+        if key not in ("results_dir", "wandb")
+    }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
