@@ -52,8 +52,7 @@ def apply_mode(cfg: DictConfig) -> DictConfig:
         cfg.training.repeats = 1
         cfg.limits.train_batches = 2
         cfg.limits.eval_examples = 64
-        if cfg.fw_lora is not None:
-            cfg.fw_lora.warmup_steps = 1
+        cfg.fw_lora.warmup_steps = 1
     elif cfg.mode == "full":
         cfg.wandb.mode = "online"
     else:

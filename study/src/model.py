@@ -1,4 +1,4 @@
-"""Fisher-Weighted LoRA (FW-LoRA), and the LoRA and AdaLoRA models that it is compared with.
+"""Fisher-Weighted LoRA (FW-LoRA), and the LoRA and AdaLoRA that it is compared with, as they train.
 
 Of M adapted layers, layer m has frozen weights W_m (out x in) and learns
 
@@ -16,24 +16,23 @@ The penalty needs neither dW_m nor autograd: with the r x r Gram matrices P = A 
 
     ||B A||_F^2 = <P, Q>,    its gradient is 2 Q A for A and 2 B P for B.
 
-To use it elsewhere: put `FisherWeightedLoraCallback(FisherPenalty())` on a `transformers.Trainer` whose model is
-a plain PEFT LoRA model. The adapter stays an ordinary LoRA adapter.
+To use it elsewhere: give `FisherWeightedLoraCallback(FisherPenalty())` to a `transformers.Trainer` whose model
+is a plain PEFT LoRA model. The adapter stays an ordinary LoRA adapter.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import AdaLoraConfig, LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import AdaLoraConfig, PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, TrainerCallback
+from transformers import TrainerCallback
 
 ADAPTER = "default"
 
@@ -42,10 +41,10 @@ ADAPTER = "default"
 
 
 def shrink_weights(fisher: Tensor, weighting: str = "share", order: Tensor | None = None) -> Tensor:
-    """The penalty's weights w (M), from F (M): each sums to M - 1, so that one lambda means one strength.
+    """The penalty's weights w (M), from F (M). They sum to M - 1, so that one lambda means one strength.
 
-    "share" is 1 - F / sum F, the method as stated; "inverse" is proportional to 1 / (1 + F / mean F), which tells
-    the layers apart; "uniform" ignores F. `order` (M) shuffles F first: the control for what F says of a layer.
+    "share" is 1 - F / sum F, the method as stated; "inverse" is proportional to 1 / (1 + F / mean F), which
+    tells the layers apart; "uniform" ignores F. `order` (M) shuffles F: a control for what F says of a layer.
     """
     if order is not None:
         fisher = fisher[order]
@@ -90,59 +89,6 @@ def effective_rank(values: Tensor) -> float:
     return math.exp(-torch.special.xlogy(share, share).sum().item())
 
 
-def spread(count: int, places: Sequence[int]) -> list[int]:
-    """`count` of the places, evenly spaced."""
-    return [places[(2 * i + 1) * len(places) // (2 * count)] for i in range(count)]
-
-
-def even_ranks(budget: float, costs: Sequence[int], cap: int) -> list[int]:
-    """Ranks (M) whose parameters, sum r_m cost_m, come up to the budget from below: alike, then one more for some.
-
-    cost_m = in + out, the parameters of one rank. Which layers get the extra rank depends on depth and shape
-    alone: of the combinations within half a per cent of the best, the one that treats the shapes most alike.
-    """
-    base = min(int(budget // sum(costs)), cap)
-    ranks = [base] * len(costs)
-    left = budget - base * sum(costs)
-    if base == cap:
-        return ranks
-    shapes = [[m for m, cost in enumerate(costs) if cost == shape] for shape in sorted(set(costs))]
-    combinations: list[tuple[float, tuple[int, ...]]] = [(left, ())]
-    for places in shapes:
-        combinations = [
-            (rest - n * costs[places[0]], (*counts, n))
-            for rest, counts in combinations
-            for n in range(len(places) + 1)
-            if rest >= n * costs[places[0]]
-        ]
-    best = min(rest for rest, _ in combinations)
-    near = [counts for rest, counts in combinations if rest <= best + 0.005 * budget]
-
-    def unlike(counts: tuple[int, ...]) -> float:
-        fractions = [n / len(places) for n, places in zip(counts, shapes, strict=True)]
-        return max(fractions) - min(fractions)
-
-    for count, places in zip(min(near, key=unlike), shapes, strict=True):
-        for m in spread(count, places):
-            ranks[m] += 1
-    return ranks
-
-
-def fisher_ranks(budget: float, costs: Sequence[int], cap: int, fisher: Sequence[float]) -> list[int]:
-    """Ranks (M) in proportion to F: the next one goes where F_m / (r_m + 1/2) is largest (Webster), while it fits.
-
-    Close to the largest-remainder allocation proposed for PEFT (huggingface/peft#3203).
-    """
-    ranks = [0] * len(costs)
-    while True:
-        fits = [m for m, cost in enumerate(costs) if ranks[m] < cap and cost <= budget]
-        if not fits:
-            return ranks
-        m = max(fits, key=lambda m: fisher[m] / (ranks[m] + 0.5))
-        ranks[m] += 1
-        budget -= costs[m]
-
-
 # What a method does around an optimizer step
 
 
@@ -167,7 +113,9 @@ def factors(layer: LoraLayer) -> tuple[Tensor, Tensor, float]:
 
 
 class Lora:
-    """Plain LoRA, and the four things that a training loop asks of a method, in their order in a step."""
+    """Plain LoRA, and what a training loop asks of any method; the first three in their order in a step."""
+
+    warmup_steps = 0
 
     def __init__(self, model: nn.Module) -> None:
         self.layers = adapted_layers(model)
@@ -180,7 +128,7 @@ class Lora:
         self.measuring = False
 
     def finish_backward(self) -> Tensor:
-        """After the backward pass, before clipping: adds gradients of its own; returns its penalty (0-dim)."""
+        """After the backward pass, before clipping: adds the penalty's gradients and returns it (0-dim)."""
         return self.no_penalty
 
     def finish_step(self, learning_rate: float) -> None:
@@ -202,9 +150,9 @@ class Lora:
 class FisherPenalty:
     """Settings, by the names of the run configs' section `fw_lora`.
 
-    `fisher_every` = q measures every q-th warm-up step and lets F fade by a^q: a q-th of the cost of measuring.
-    `decoupled` takes the penalty out of the loss and multiplies B_m by 1 - lr lambda w_m after each step, so that
-    Adam does not rescale it (as AdamW does with weight decay). lambda is not comparable between the two.
+    `fisher_every` = q measures every q-th warm-up step and lets F fade by a^q, at a q-th of the cost.
+    `decoupled` takes the penalty out of the loss and multiplies B_m by 1 - lr lambda w_m after each step: Adam
+    does not rescale it, as with AdamW's decay. lambda is not comparable between the two.
     """
 
     lambda_fw: float = 1e-4
@@ -232,6 +180,7 @@ class FisherWeightedLora(Lora):
     def __init__(self, model: nn.Module, settings: FisherPenalty) -> None:
         super().__init__(model)
         self.settings = settings
+        self.warmup_steps = settings.warmup_steps
         self.frozen = [layer.get_base_layer().weight for layer in self.layers.values()]
         if not all(weight.is_floating_point() for weight in self.frozen):
             raise ValueError("the gradient of quantised weights cannot be measured")
@@ -245,9 +194,7 @@ class FisherWeightedLora(Lora):
         self.measuring = False
 
     def start_step(self) -> None:
-        self.measuring = (
-            self.step < self.settings.warmup_steps and self.step % self.settings.fisher_every == 0
-        )
+        self.measuring = self.step < self.warmup_steps and self.step % self.settings.fisher_every == 0
         for m, weight in enumerate(self.frozen):
             weight.requires_grad_(self.measuring)
             if self.measuring and m not in self.hooked:
@@ -281,7 +228,7 @@ class FisherWeightedLora(Lora):
             factors = [1 - learning_rate * self.settings.lambda_fw * weight for weight in self.weight_list]
             torch._foreach_mul_(self.b, factors)
         self.step += 1
-        if self.step == self.settings.warmup_steps:
+        if self.step == self.warmup_steps:
             self._freeze(self._weights())
 
     def _weights(self) -> Tensor:
@@ -332,7 +279,7 @@ class FisherWeightedLora(Lora):
 
 
 class AdaLora(Lora):
-    """PEFT's AdaLoRA. Its orthogonality term stands in `outputs.loss`: a loss made of logits would lack it."""
+    """PEFT's AdaLoRA. Its orthogonality term stands in `outputs.loss`: a loss made of logits lacks it."""
 
     def __init__(self, model: PeftModel) -> None:
         super().__init__(model)
@@ -363,153 +310,13 @@ class AdaLora(Lora):
             setattr(self.allocation.rankallocator, name, dict(state[name]))
 
 
-# Models
-
-
-def load_pretrained(cfg: Any, classes: int) -> PreTrainedModel:
-    """The pretrained encoder with a new head, in float32: mixed precision is autocast's business."""
-    try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            cfg.model.pretrained_id, num_labels=classes, cache_dir=cfg.cache_dir, dtype=torch.float32
-        )
-    except Exception as error:  # the hub's client raises its own, HTTP's and the system's errors
-        raise ValueError(f"cannot load the model {cfg.model.pretrained_id!r}: {error}") from error
-
-
-def plan_ranks(
-    model: PreTrainedModel, cfg: Any, fisher: Sequence[float] | None = None
-) -> tuple[dict[str, int], float]:
-    """A rank for each layer that `target_modules` names, 0 included, and the budget in parameters.
-
-    The budget is a share of the encoder as loaded, without the head. Each name is a pattern for the end of a
-    layer's full name, as PEFT takes it; unlike PEFT, a name that hits nothing, or no Linear, is refused.
-    """
-    linears: dict[str, nn.Linear] = {}
-    for target in cfg.model.lora.target_modules:
-        hits = {n: m for n, m in model.named_modules() if re.fullmatch(rf"(.*\.)?({target})", n)}
-        if not hits or not all(isinstance(module, nn.Linear) for module in hits.values()):
-            raise ValueError(f"model.lora.target_modules: {target!r} names no Linear layers of the model")
-        linears |= hits
-    names = [name for name, _ in model.named_modules() if name in linears]  # by depth
-    costs = [linears[name].in_features + linears[name].out_features for name in names]
-    encoder = sum(parameter.numel() for parameter in model.base_model.parameters())
-    budget = cfg.model.parameter_budget_percent / 100 * encoder
-    if fisher is None:
-        ranks = even_ranks(budget, costs, cfg.model.lora.rank)
-    else:
-        ranks = fisher_ranks(budget, costs, cfg.model.lora.rank, fisher)
-    if not any(ranks):
-        ranks[costs.index(min(costs))] = 1
-    return dict(zip(names, ranks, strict=True)), budget
-
-
-def with_lora(
-    model: PreTrainedModel, cfg: Any, total_steps: int, fisher: Sequence[float] | None
-) -> PeftModel:
-    """Every layer has the scale alpha / rank of the config, whatever its own rank: so lambda means the same."""
-    ranks, _ = plan_ranks(model, cfg, fisher)
-    ranks = {name: rank for name, rank in ranks.items() if rank}  # PEFT refuses rank 0
-    scale = cfg.model.lora.alpha / cfg.model.lora.rank
-    adapter = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        lora_dropout=cfg.model.lora.dropout,
-        target_modules=list(ranks),
-        rank_pattern={re.escape(name): rank for name, rank in ranks.items()},
-        alpha_pattern={re.escape(name): scale * rank for name, rank in ranks.items()},
-    )
-    return get_peft_model(model, adapter)
-
-
-def with_adalora(model: PreTrainedModel, cfg: Any, total_steps: int, fisher: None = None) -> PeftModel:
-    """AdaLoRA with a budget that need not be a whole rank per layer.
-
-    PEFT counts ranks, and its `target_r` is whole; here the total is set on its allocator. It starts with
-    `init_ratio` times as many ranks (12 for 8 by default) and always more than it ends with: PEFT fails else.
-    """
-    ranks, budget = plan_ranks(model, cfg)
-    layers = dict(model.named_modules())
-    costs = [
-        layers[name].in_features + layers[name].out_features + 1 for name in ranks
-    ]  # one entry of E more
-    target = max(1, round(budget * len(costs) / sum(costs)))
-    whole = max(1, target // len(costs))
-    first = max(math.ceil(cfg.adalora.init_ratio * target / len(costs)), whole + 1)
-    adapter = AdaLoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        init_r=first,
-        target_r=whole,
-        tinit=round(cfg.adalora.tinit_ratio * total_steps),
-        tfinal=round(cfg.adalora.tfinal_ratio * total_steps),
-        deltaT=cfg.adalora.delta_t,
-        beta1=cfg.adalora.beta1,
-        beta2=cfg.adalora.beta2,
-        orth_reg_weight=cfg.adalora.orth_reg_weight,
-        total_step=total_steps,
-        lora_alpha=first * cfg.model.lora.alpha / cfg.model.lora.rank,  # AdaLoRA divides by its first rank
-        lora_dropout=cfg.model.lora.dropout,
-        target_modules=list(ranks),
-    )
-    adapted = get_peft_model(model, adapter)
-    adapted.base_model.rankallocator.target_bgt = target
-    return adapted
-
-
-METHODS = {
-    "baseline_lora": (with_lora, lambda model, cfg: Lora(model)),
-    "baseline_adalora": (with_adalora, lambda model, cfg: AdaLora(model)),
-    "proposed_fisher_ranks": (with_lora, lambda model, cfg: Lora(model)),
-    "proposed_fw_lora": (
-        with_lora,
-        lambda model, cfg: FisherWeightedLora(model, FisherPenalty(**cfg.fw_lora)),
-    ),
-    "control_fw_lora": (
-        with_lora,
-        lambda model, cfg: FisherWeightedLora(model, FisherPenalty(**cfg.fw_lora)),
-    ),
-}
-
-
-def build(
-    cfg: Any, classes: int, total_steps: int, device: torch.device, fisher: Sequence[float] | None = None
-) -> tuple[PeftModel, Lora]:
-    """The adapted model on its device, and the method that trains it. Draws the new weights from torch's seed."""
-    if cfg.method not in METHODS:
-        raise ValueError(f"there is no method {cfg.method!r}; there are {', '.join(METHODS)}")
-    adapt, method = METHODS[cfg.method]
-    model = adapt(load_pretrained(cfg, classes), cfg, total_steps, fisher).to(device)
-    return model, method(model, cfg)
-
-
-def count_parameters(model: PeftModel) -> dict[str, float]:
-    """What is trained, what is left of it at the end, the head apart, and what percentages are of."""
-    encoder = model.get_base_model().base_model
-    trained = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad}
-    adapter = sum(count for name, count in trained.items() if "lora_" in name)
-    left = 0
-    for layer in adapted_layers(model).values():
-        a, b, _ = factors(layer)
-        cost = a.shape[1] + b.shape[0] + hasattr(layer, "lora_E")
-        left += int((a != 0).any(dim=1).sum()) * cost  # AdaLoRA masks ranks; it does not remove them
-    denominator = sum(
-        p.numel() for n, p in encoder.named_parameters() if "lora_" not in n and "ranknum" not in n
-    )
-    return {
-        "adapter_parameters_training": adapter,
-        "adapter_parameters_final": left,
-        "head_parameters": sum(trained.values()) - adapter,
-        "encoder_parameters": denominator,
-        "adapter_percent_training": 100 * adapter / denominator,
-        "adapter_percent_final": 100 * left / denominator,
-    }
-
-
 # For transformers.Trainer
 
 
 class FisherWeightedLoraCallback(TrainerCallback):
     """FW-LoRA for `transformers.Trainer`; its state is saved with each checkpoint and read on resuming.
 
-    The Trainer clips before it calls us, so the penalty's gradient is not clipped (it is in this study's loop).
+    The Trainer clips before it calls us, so the penalty's gradient is not clipped; in this study's loop it is.
     """
 
     FILE = "fisher_weighted_lora.pt"

@@ -1,7 +1,7 @@
 """Trains one run: the search, then the final training once per seed, every step of it in W&B.
 
-Nothing here knows the methods apart: a run config names one, `src/model.py` builds it, and the loop calls it three
-times a step. What was done is kept after every epoch, so that the same command goes on after a SIGKILL.
+Nothing here knows the methods apart: a run config names one, `src/model.py` has it, and the loop calls it three times a
+step. What was done is kept after every epoch, so that the same command goes on after a SIGKILL.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from transformers import get_scheduler, set_seed
 
 from src.main import BadInput
-from src.model import build, count_parameters, effective_rank, factors, singular_values
-from src.preprocess import Batch, Data, batches, load_data
+from src.model import effective_rank, factors, singular_values
+from src.preprocess import Batch, Data, batches, build, count_parameters, load_data
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 PRECISIONS = {"bf16": torch.bfloat16, "none": torch.float32}
@@ -54,11 +54,6 @@ class Training:
         ):
             if value not in known:
                 raise BadInput(f"{cfg.run_id}: {value!r} is not among {', '.join(known)}")
-        if cfg.fw_lora is not None and cfg.fw_lora.warmup_steps >= self.total_steps:
-            raise BadInput(
-                f"{cfg.run_id}: fw_lora.warmup_steps is {cfg.fw_lora.warmup_steps} of {self.total_steps} steps: "
-                "the penalty would never act"
-            )
         set_seed(seed)
         try:
             self.model, self.method = build(cfg, len(data.class_names), self.total_steps, self.device, fisher)
@@ -68,7 +63,12 @@ class Training:
                 cfg.training.lr_scheduler, self.optimizer, warmup, self.total_steps
             )
         except (ValueError, TypeError) as error:
-            raise BadInput(f"{cfg.run_id}: {error}") from error
+            raise BadInput(f"{cfg.run_id} cannot be built: {error}") from error
+        if self.method.warmup_steps >= self.total_steps:
+            raise BadInput(
+                f"{cfg.run_id}: fw_lora.warmup_steps is {self.method.warmup_steps} of {self.total_steps} steps: "
+                "the penalty would never act"
+            )
         self.autocast = torch.autocast(
             self.device.type,
             dtype=PRECISIONS[cfg.training.mixed_precision],
@@ -189,7 +189,7 @@ def warmup_fisher(cfg: DictConfig, data: Data, part: list[dict], seed: int) -> l
     probe.model.lora.alpha = cfg.model.lora.alpha / cfg.model.lora.rank
     probe.model.lora.rank = 1
     training = Training(probe, data, part, seed)
-    left = cfg.fw_lora.warmup_steps
+    left = training.method.warmup_steps
     for epoch in range(1, cfg.training.epochs + 1):
         for batch in islice(training.epoch_batches(epoch), left):
             training.step(batch)

@@ -43,6 +43,7 @@ def make_model(folder: Path, layers: int = 2, width: int = 16) -> Path:
             bos_token_id=0,
             eos_token_id=2,
             type_vocab_size=1,
+            initializer_range=0.3,  # else all sentences look alike, and nothing is learnt
         )
     ).save_pretrained(folder)
     return folder
