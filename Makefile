@@ -1,4 +1,4 @@
-.PHONY: check format lint types test test-all docs docs-current fuzz
+.PHONY: check format lint types test test-all test-study docs docs-current fuzz
 
 check: lint types test docs-current  ## what CI runs
 
@@ -17,7 +17,16 @@ test:
 	uv run pytest
 
 test-all:
-	uv run pytest -m "slow or not slow"
+	uv run pytest -m "slow or not slow and not study"
+
+STUDY_ENV ?= .cache/study-env
+STUDY_WITH ?=
+
+test-study:  ## the study's tests, in an environment that has torch; STUDY_WITH=torch==VERSION picks one
+	uv venv --quiet --allow-existing $(STUDY_ENV)
+	uv pip install --quiet --python $(STUDY_ENV) -r study/pyproject.toml pytest $(STUDY_WITH)
+	$(STUDY_ENV)/bin/pytest -o addopts= -o pythonpath="study tests/study" --import-mode=importlib -q \
+		--confcutdir tests/study tests/study
 
 docs:  ## write the generated pages
 	uv run python -m labgate.criteria > docs/criteria.md

@@ -195,11 +195,12 @@ class FisherWeightedLora(Lora):
 
     def start_step(self) -> None:
         self.measuring = self.step < self.warmup_steps and self.step % self.settings.fisher_every == 0
-        for m, weight in enumerate(self.frozen):
-            weight.requires_grad_(self.measuring)
-            if self.measuring and m not in self.hooked:
-                weight.register_post_accumulate_grad_hook(lambda weight, m=m: self._measure(m, weight))
-                self.hooked.add(m)
+        if self.measuring:
+            for m, weight in enumerate(self.frozen):
+                weight.requires_grad_(True)
+                if m not in self.hooked:
+                    weight.register_post_accumulate_grad_hook(lambda weight, m=m: self._measure(m, weight))
+                    self.hooked.add(m)
 
     def _measure(self, m: int, weight: Tensor) -> None:
         """Takes the norm as soon as the gradient is there and drops it, so that no clipping ever sees it."""
@@ -212,6 +213,8 @@ class FisherWeightedLora(Lora):
             fade = self.settings.fisher_alpha**self.settings.fisher_every
             self.fisher.mul_(fade).add_(self.squares, alpha=1 - fade)
             self.squares.zero_()
+            for weight in self.frozen:
+                weight.requires_grad_(False)
         if self.weights is None or self.settings.decoupled:
             return self.no_penalty
         penalty = self.no_penalty
@@ -243,8 +246,6 @@ class FisherWeightedLora(Lora):
     def _freeze(self, weights: Tensor) -> None:
         """From here on the weights stand, on the host as well: no later step has to wait for the device."""
         self.weights, self.weight_list = weights, weights.tolist()
-        for weight in self.frozen:
-            weight.requires_grad_(False)
         layers = list(self.layers.values())
         self.b = [layer.lora_B[ADAPTER].weight for layer in layers]
         alike: dict[tuple[int, ...], list[int]] = {}

@@ -60,13 +60,13 @@ def make_data(folder: Path, train: int = 96, validation: int = 48, column: str =
             words = random_.choices(REST, k=random_.randint(2, 6))
             words.insert(random_.randrange(len(words)), random_.choice((BAD, GOOD)[label]))
             texts.append(" ".join(words))
-        pd.DataFrame({column: texts, "label": labels, "idx": range(count)}).to_parquet(folder / f"{split}.parquet")
+        pd.DataFrame({column: texts, "label": labels, "idx": range(count)}).to_parquet(
+            folder / f"{split}.parquet"
+        )
     configs = [
         {
             "config_name": name,
-            "data_files": [
-                {"split": split, "path": f"{split}.parquet"} for split in ("train", "validation")
-            ],
+            "data_files": [{"split": split, "path": f"{split}.parquet"} for split in ("train", "validation")],
         }
         for name in ("sst2", "cola")
     ]
