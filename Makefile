@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 .PHONY: check format lint types test test-all test-study docs docs-current fuzz
+=======
+.PHONY: check format lint types test test-all test-clients docs docs-current fuzz
+>>>>>>> wandb
 
 check: lint types test docs-current  ## what CI runs
 
@@ -28,6 +32,9 @@ test-study:  ## the study's tests, in an environment that has torch; STUDY_WITH=
 	$(STUDY_ENV)/bin/pytest -o addopts= -o pythonpath="study tests/study" --import-mode=importlib -q \
 		--confcutdir tests/study tests/study
 
+test-clients:  ## every official client; makes environments for them on first use
+	uv run pytest -m clients -n 2
+
 docs:  ## write the generated pages
 	uv run python -m labgate.criteria > docs/criteria.md
 	uv run python -m labgate.report.json > docs/report.schema.json
@@ -35,5 +42,6 @@ docs:  ## write the generated pages
 docs-current:
 	uv run python -m labgate.criteria | diff -u docs/criteria.md -
 
-fuzz:  ## 10,000 mangled bundles
+fuzz:  ## 10,000 mangled bundles, and as many mangled requests
 	LABGATE_FUZZ=10000 uv run pytest tests/test_mangled_bundles.py tests/flow/test_config_model.py
+	LABGATE_FUZZ=10000 uv run pytest tests/standins/test_wandb_mangled.py

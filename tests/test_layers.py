@@ -18,11 +18,13 @@ BELOW = {
     "criteria": ("finding", "bundle", "contract", "compose", "packages", "flow", "checks"),
     "verdict": ("finding", "contract"),
     "report": ("finding", "contract", "verdict"),
+    "standins": (),
     "explain": ("finding", "contract", "checks"),
     "facts": ("bundle", "contract", "compose", "packages", "flow"),
     "examine": ("finding", "bundle", "contract", "checks", "facts", "verdict"),
     "demo": ("finding", "bundle"),
-    "cli": ("bundle", "contract", "verdict", "explain", "examine", "report", "demo"),
+    "serve": ("standins",),
+    "cli": ("bundle", "contract", "verdict", "explain", "examine", "report", "demo", "serve"),
     "__main__": ("cli",),
 }
 """What each module, or each file of a package, may import of labgate besides itself."""
@@ -36,6 +38,9 @@ ONLY_IN = {
     "griffe": {"packages"},
     "hydra": {"compose/child.py"},
     "omegaconf": {"compose", "bundle"},
+    "graphql": {"standins"},
+    "starlette": {"standins"},
+    "uvicorn": {"standins"},
 }
 """Libraries that are slow to load, or that one place is to know."""
 

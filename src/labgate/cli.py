@@ -87,7 +87,21 @@ def _parser() -> argparse.ArgumentParser:
     other.add_argument("--no-resolve", action="store_true", help="do not ask a package index")
     other.add_argument("--no-color", action="store_true", help="no colours")
     other.set_defaults(command=_demo)
+    _serve_options(
+        commands.add_parser("serve", help="stand in for W&B, without an account", allow_abbrev=False)
+    )
     return parser
+
+
+def _serve_options(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Serves W&B on 127.0.0.1, and prints what to export for a script to find it."
+    add = parser.add_argument
+    add("--store", type=Path, metavar="FILE", help="where runs are kept; else in your data folder")
+    add("--port", type=int, metavar="PORT", help="the first port; another is taken if it is not free")
+    add("--ledger", type=Path, metavar="FILE", help="keep every exchange there, as lines of JSON")
+    add("--export", metavar="RUN", help="write a run as CSV and JSON, and end: [[ENTITY/]PROJECT/]RUN")
+    add("--output", type=Path, default=Path(), metavar="DIR", help="where to export it to; else here")
+    parser.set_defaults(command=_serve)
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
@@ -233,4 +247,18 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"The demo did not come out as it should: {len(missed)} of {expected} defects were not found.")
         return 1
     print(f"This is the demo: all {expected} defects that were put there are found, each in its place.")
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from labgate import serve
+
+    store = options.store or serve.default_store()
+    try:
+        if options.export is not None:
+            serve.export(store, options.export, options.output)
+        else:
+            serve.serve(store, serve.PORT if options.port is None else options.port, options.ledger)
+    except serve.ServeError as error:
+        return _refuse(str(error))
     return 0
