@@ -265,12 +265,14 @@ def with_adalora(model: PreTrainedModel, cfg: DictConfig, total_steps: int, fish
     target = max(1, round(budget * len(costs) / sum(costs)))
     whole = max(1, target // len(costs))
     first = max(math.ceil(cfg.adalora.init_ratio * target / len(costs)), whole + 1)
+    # The final allocation needs the scores of a step before it, or PEFT fails: a trial of two steps has just that.
+    final = max(0, min(round(cfg.adalora.tfinal_ratio * total_steps), total_steps - 2))
     adapter = AdaLoraConfig(
         task_type=TaskType.SEQ_CLS,
         init_r=first,
         target_r=whole,
         tinit=round(cfg.adalora.tinit_ratio * total_steps),
-        tfinal=round(cfg.adalora.tfinal_ratio * total_steps),
+        tfinal=final,
         deltaT=cfg.adalora.delta_t,
         beta1=cfg.adalora.beta1,
         beta2=cfg.adalora.beta2,
