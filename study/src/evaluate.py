@@ -1,7 +1,8 @@
 """Compares finished runs: `python -m src.evaluate results_dir=PATH run_ids='["run-1", "run-2"]'`.
 
-Everything comes from W&B, so only runs made with mode=full can be evaluated. Scores are those of the final epoch on
-the published validation split, one for each seed; runs are compared when model, task and budget are the same.
+Everything comes from W&B, so only runs made with mode=full can be evaluated. Scores are those of the final
+epoch on the published validation split, one for each seed; runs with the same model, task and budget are
+compared.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ def plot_layers(run: Run, path: Path) -> None:
 
 
 def mcnemar(labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-    """Exact and two-sided, on the examples that one of the two gets right. ours, theirs: one seed's predictions."""
+    """Exact and two-sided, on the examples that only one gets right. ours, theirs: one seed's predictions."""
     only_ours = int(((ours == labels) & (theirs != labels)).sum())
     only_theirs = int(((ours != labels) & (theirs == labels)).sum())
     discordant = only_ours + only_theirs
@@ -243,8 +244,8 @@ def accuracies(labels: np.ndarray, predictions: np.ndarray, weights: np.ndarray)
 def paired_bootstrap(metric: str, labels: np.ndarray, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
     """The difference of the means over seeds, resampling examples and seeds, both alike for the two runs.
 
-    The p-value is two-sided: twice the smaller share of resamples on either side of 0, counting one more (Davison
-    and Hinkley 1997).
+    The p-value is two-sided: twice the smaller share of resamples on either side of 0, counting one more
+    (Davison and Hinkley 1997).
     """
     measure = matthews if metric == "matthews_correlation" else accuracies
     generator = np.random.default_rng(0)

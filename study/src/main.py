@@ -1,7 +1,7 @@
 """Runs one experiment: `python -u -m src.main run=RUN_ID results_dir=PATH mode=trial|full`.
 
-`config/config.yaml` declares every key and its default; `config/runs/RUN_ID.yaml` says what this run is; the command
-line has the last word. A key that config.yaml does not declare is refused wherever it stands.
+`config/config.yaml` declares every key and its default; `config/runs/RUN_ID.yaml` says what this run is; the
+command line has the last word. A key that config.yaml does not declare is refused wherever it stands.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def resolve_config(cfg: DictConfig, command_line: list[str]) -> DictConfig:
 
 
 def apply_mode(cfg: DictConfig) -> DictConfig:
-    """What `mode` settles. A trial shows that the code runs: W&B is off, and both phases of the method happen."""
+    """What `mode` settles. A trial shows that the code runs: W&B is off, both phases of the method happen."""
     if cfg.mode == "trial":
         cfg.wandb.mode = "disabled"
         cfg.optuna.n_trials = 0
@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> None:
     cfg = resolve_config(cfg, list(HydraConfig.get().overrides.task))
     print(f"{cfg.run_id}: {cfg.method}, {cfg.model.name}, {cfg.dataset.name}, mode={cfg.mode}", flush=True)
     # Read by the hub's client when it is imported; what it is not told by cache_dir goes there too.
-    os.environ["HF_HUB_CACHE"] = os.environ["HF_DATASETS_CACHE"] = os.path.abspath(cfg.cache_dir)
+    os.environ["HF_HUB_CACHE"] = os.environ["HF_DATASETS_CACHE"] = str(Path(cfg.cache_dir).resolve())
     from src.train import train  # after the checks above, which need no second of importing torch
 
     train(cfg)

@@ -16,8 +16,8 @@ The penalty needs neither dW_m nor autograd: with the r x r Gram matrices P = A 
 
     ||B A||_F^2 = <P, Q>,    its gradient is 2 Q A for A and 2 B P for B.
 
-To use it elsewhere: give `FisherWeightedLoraCallback(FisherPenalty())` to a `transformers.Trainer` whose model
-is a plain PEFT LoRA model. The adapter stays an ordinary LoRA adapter.
+Elsewhere: give `FisherWeightedLoraCallback(FisherPenalty())` to a `transformers.Trainer` whose model is a
+plain PEFT LoRA model. The adapter stays an ordinary LoRA adapter.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def factors(layer: LoraLayer) -> tuple[Tensor, Tensor, float]:
 
 
 class Lora:
-    """Plain LoRA, and what a training loop asks of any method; the first three in their order in a step."""
+    """Plain LoRA, and what a training loop asks of any method; the first three in the order of a step."""
 
     warmup_steps = 0
 
@@ -151,8 +151,8 @@ class FisherPenalty:
     """Settings, by the names of the run configs' section `fw_lora`.
 
     `fisher_every` = q measures every q-th warm-up step and lets F fade by a^q, at a q-th of the cost.
-    `decoupled` takes the penalty out of the loss and multiplies B_m by 1 - lr lambda w_m after each step: Adam
-    does not rescale it, as with AdamW's decay. lambda is not comparable between the two.
+    `decoupled` takes the penalty out of the loss and multiplies B_m by 1 - lr lambda w_m after each step:
+    Adam does not rescale it, as with AdamW's decay. lambda is not comparable between the two.
     """
 
     lambda_fw: float = 1e-4
@@ -317,7 +317,7 @@ class AdaLora(Lora):
 class FisherWeightedLoraCallback(TrainerCallback):
     """FW-LoRA for `transformers.Trainer`; its state is saved with each checkpoint and read on resuming.
 
-    The Trainer clips before it calls us, so the penalty's gradient is not clipped; in this study's loop it is.
+    The Trainer clips before it calls us: the penalty's gradient is not clipped. In this study's loop it is.
     """
 
     FILE = "fisher_weighted_lora.pt"

@@ -1,8 +1,8 @@
 """What is there before the first step: the task's data, and the encoder with adapters that keep to a budget.
 
-The search trains on `fit` and scores on `tune`, the two sides of a split of the published training data. What is
-reported trains on `train`, the whole of it, and is scored on `validation`, the published one: nothing was tuned,
-stopped or selected by it.
+The search trains on `fit` and scores on `tune`, the two sides of a split of the published training data. What
+is reported trains on `train`, the whole of it, and is scored on `validation`, the published one: nothing was
+tuned, stopped or selected by it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Data:
 
 
 def load_data(cfg: DictConfig) -> Data:
-    """Everything that the run config names, or BadInput: nothing ever stands in for data that cannot be had."""
+    """All that the run config names, or BadInput: nothing ever stands in for data that cannot be had."""
     raw = download(cfg)
     train = check_split(raw, cfg.dataset.split, cfg)
     validation = check_split(raw, cfg.dataset.eval_split, cfg)
@@ -54,8 +54,8 @@ def load_data(cfg: DictConfig) -> Data:
     tokenizer = load_tokenizer(cfg)
     train = tokenize(train, tokenizer, cfg)
     validation = tokenize(validation, tokenizer, cfg)[: cfg.limits.eval_examples]
-    # SST-2's rows are phrases of the same sentences, so parts of `tune` stand in `fit`: good for choosing between
-    # hyper-parameters, no estimate of how well they do.
+    # SST-2's rows are phrases of the same sentences, so parts of `tune` stand in `fit`: good for choosing
+    # between hyper-parameters, no estimate of how well they do.
     order = torch.randperm(
         len(train), generator=torch.Generator().manual_seed(cfg.dataset.split_seed)
     ).tolist()
@@ -150,10 +150,10 @@ def spread(count: int, places: Sequence[int]) -> list[int]:
 
 
 def even_ranks(budget: float, costs: Sequence[int], cap: int) -> list[int]:
-    """Ranks (M) whose parameters, sum r_m cost_m, approach the budget from below: alike, and one more for some.
+    """Ranks (M) whose parameters approach the budget from below: alike, and one more for some.
 
-    cost_m = in + out, the parameters of one rank. Who gets one more depends on depth and shape alone: of the
-    choices within half a per cent of the best, the one that treats the shapes most alike.
+    The parameters are sum r_m cost_m with cost_m = in + out. Who gets one more depends on depth and shape
+    alone: of the choices within half a per cent of the best, the one that treats the shapes most alike.
     """
     base = min(int(budget // sum(costs)), cap)
     ranks = [base] * len(costs)
@@ -183,9 +183,9 @@ def even_ranks(budget: float, costs: Sequence[int], cap: int) -> list[int]:
 
 
 def fisher_ranks(budget: float, costs: Sequence[int], cap: int, fisher: Sequence[float]) -> list[int]:
-    """Ranks (M) in proportion to F: the next goes where F_m / (r_m + 1/2) is largest (Webster), while it fits.
+    """Ranks (M) in proportion to F: the next goes where F_m / (r_m + 1/2) is largest, while it fits.
 
-    Close to the largest-remainder allocation proposed for PEFT (huggingface/peft#3203).
+    Webster's method; close to the largest-remainder allocation proposed for PEFT (huggingface/peft#3203).
     """
     ranks = [0] * len(costs)
     while True:
@@ -237,7 +237,7 @@ def plan_ranks(
 def with_lora(
     model: PreTrainedModel, cfg: DictConfig, total_steps: int, fisher: Sequence[float] | None
 ) -> PeftModel:
-    """Every layer's scale is alpha / rank of the config, whatever its own rank: lambda means the same for all."""
+    """Every layer's scale is alpha / rank of the config, whatever its own rank, so lambda means the same."""
     ranks, _ = plan_ranks(model, cfg, fisher)
     ranks = {name: rank for name, rank in ranks.items() if rank}  # PEFT refuses rank 0
     scale = cfg.model.lora.alpha / cfg.model.lora.rank
@@ -265,7 +265,8 @@ def with_adalora(model: PreTrainedModel, cfg: DictConfig, total_steps: int, fish
     target = max(1, round(budget * len(costs) / sum(costs)))
     whole = max(1, target // len(costs))
     first = max(math.ceil(cfg.adalora.init_ratio * target / len(costs)), whole + 1)
-    # The final allocation needs the scores of a step before it, or PEFT fails: a trial of two steps has just that.
+    # The final allocation needs the scores of a step before it, or PEFT fails: a trial of two steps has just
+    # that.
     final = max(0, min(round(cfg.adalora.tfinal_ratio * total_steps), total_steps - 2))
     adapter = AdaLoraConfig(
         task_type=TaskType.SEQ_CLS,

@@ -1,7 +1,7 @@
 """Trains one run: the search, then the final training once per seed, every step of it in W&B.
 
-Nothing here knows the methods apart: a run config names one, `src/model.py` has it, and the loop calls it three times a
-step. What was done is kept after every epoch, so that the same command goes on after a SIGKILL.
+Nothing here knows the methods apart: a run config names one, `src/model.py` has it, and the loop calls it
+three times a step. What was done is kept after every epoch, so that the same command goes on after a SIGKILL.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import copy
 import hashlib
 import json
 import math
-import os
 import resource
 import time
 from itertools import islice
@@ -44,6 +43,7 @@ class Training:
     ) -> None:
         self.cfg, self.data, self.part, self.seed = cfg, data, part, seed
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # A batch is what an optimizer step sees, in however many parts.
         self.micro_batch = cfg.training.batch_size // cfg.training.gradient_accumulation_steps
         steps = math.ceil(len(part) / cfg.training.batch_size)
         self.steps_per_epoch = min(steps, cfg.limits.train_batches or steps)
@@ -66,8 +66,8 @@ class Training:
             raise BadInput(f"{cfg.run_id} cannot be built: {error}") from error
         if self.method.warmup_steps >= self.total_steps:
             raise BadInput(
-                f"{cfg.run_id}: fw_lora.warmup_steps is {self.method.warmup_steps} of {self.total_steps} steps: "
-                "the penalty would never act"
+                f"{cfg.run_id}: fw_lora.warmup_steps is {self.method.warmup_steps} of {self.total_steps} "
+                "steps: the penalty would never act"
             )
         self.autocast = torch.autocast(
             self.device.type,
@@ -200,8 +200,8 @@ def warmup_fisher(cfg: DictConfig, data: Data, part: list[dict], seed: int) -> l
 def search(cfg: DictConfig, data: Data, journal: Path) -> dict[str, Any]:
     """The best hyper-parameters. Trials are whole trainings on `fit`, scored on `tune`, and unknown to W&B.
 
-    A killed search goes on where it was: trials are read back from the journal, a half-done one is done again, and
-    what is proposed next depends on the finished ones and the seed alone.
+    A killed search goes on where it was: trials are read back from the journal, a half-done one is done
+    again, and what is proposed next depends on the finished ones and the seed alone.
     """
 
     def objective(trial: optuna.Trial) -> float:
@@ -263,6 +263,8 @@ def train_seed(
 
     `done` holds the outcomes of the seeds before; the checkpoint holds them too, so that it is all there is.
     """
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     epochs: list[dict[str, Any]] = []
     saved = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else {"seed": None}
@@ -358,7 +360,7 @@ def keep(path: Path, state: dict[str, Any]) -> None:
     """Writes the checkpoint whole or not at all."""
     part = path.with_suffix(".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def fingerprint(cfg: DictConfig) -> str:
@@ -372,7 +374,7 @@ def fingerprint(cfg: DictConfig) -> str:
 
 
 def summarise(run: Any, cfg: DictConfig, data: Data, outcomes: list[dict[str, Any]]) -> None:
-    """The final epoch is what is reported, as the mean over seeds. `best_epoch` describes; it selected nothing."""
+    """The final epoch is reported, as the mean over seeds. `best_epoch` describes; it selected nothing."""
     last = [outcome["epochs"][-1] for outcome in outcomes]
     for key in ("loss", "accuracy", "matthews_correlation"):
         per_seed = [scores[key] for scores in last]
@@ -406,8 +408,8 @@ def train(cfg: DictConfig) -> None:
             OmegaConf.update(cfg, key, value)
 
     checkpoint = folder / f"training-{fingerprint(cfg)}.pt"
-    # W&B starts after the search, and so records what is trained with. Rows logged after the last checkpoint of a
-    # killed run come again; evaluate.py keeps the later ones.
+    # W&B starts after the search, and so records what is trained with. Rows logged after the last checkpoint
+    # of a killed run come again; evaluate.py keeps the later ones.
     with wandb.init(
         entity=cfg.wandb.entity,
         project=cfg.wandb.project,

@@ -1,4 +1,4 @@
-"""The study's tests need torch, transformers and peft: `make test-study` runs them in an environment that has them."""
+"""The study's tests need torch, transformers and peft: `make test-study` makes an environment for them."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -43,7 +43,6 @@ def tiny(tmp_path_factory):
 def compose(tiny, tmp_path):
     """The config of a run, as main.py resolves it, without Hydra's command line."""
     from omegaconf import OmegaConf
-
     from src.main import resolve_config
 
     def composed(run=SEED_RUN, mode="full", **overrides):

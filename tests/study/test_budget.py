@@ -5,13 +5,12 @@ from collections import Counter
 import pytest
 import torch
 from peft import AdaLoraConfig, get_peft_model
-from torch import nn
-from torch.nn import functional as F
-from transformers import AutoModelForSequenceClassification, RobertaConfig, set_seed
-
 from src.main import BadInput
 from src.model import AdaLora, adapted_layers
 from src.preprocess import build, count_parameters, even_ranks, fisher_ranks, plan_ranks, spread
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoModelForSequenceClassification, RobertaConfig, set_seed
 
 pytestmark = pytest.mark.study
 COSTS = [1536, 1536, 1536, 3840, 3840] * 12
@@ -87,13 +86,15 @@ def test_the_ledger_counts_what_is_trained(compose):
 
 
 def test_every_layer_has_the_scale_of_the_config_whatever_its_rank(compose):
-    model, method = build(compose(model__parameter_budget_percent=8), 2, 10, CPU)
+    _, method = build(compose(model__parameter_budget_percent=8), 2, 10, CPU)
     assert {layer.scaling["default"] for layer in method.layers.values()} == {16 / 8}
     assert len({layer.r["default"] for layer in method.layers.values()}) == 2
 
 
 def adalora_cfg(compose, percent):
-    return compose("comparative-adalora-tuned-roberta-base--CoLA--b02", model__parameter_budget_percent=percent)
+    return compose(
+        "comparative-adalora-tuned-roberta-base--CoLA--b02", model__parameter_budget_percent=percent
+    )
 
 
 def train_adalora(model, method, steps, stop=None, resume=None):

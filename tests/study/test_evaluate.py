@@ -4,9 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import matthews_corrcoef
+from src.evaluate import (
+    Run,
+    accuracies,
+    compare_pair,
+    holm,
+    matthews,
+    mcnemar,
+    paired_bootstrap,
+    parse_arguments,
+)
 
 from src import evaluate
-from src.evaluate import Run, accuracies, compare_pair, holm, matthews, mcnemar, paired_bootstrap, parse_arguments
 
 pytestmark = pytest.mark.study
 
@@ -24,7 +33,10 @@ def test_matthews_of_resamples_is_scikit_learn_s():
     found = predictions(LABELS, 0.8, 3)
     weights = np.random.default_rng(2).multinomial(300, np.full(300, 1 / 300), size=4).astype(float)
     expected = [
-        [matthews_corrcoef(np.repeat(LABELS, row.astype(int)), np.repeat(seed, row.astype(int))) for seed in found]
+        [
+            matthews_corrcoef(np.repeat(LABELS, row.astype(int)), np.repeat(seed, row.astype(int)))
+            for seed in found
+        ]
         for row in weights
     ]
     np.testing.assert_allclose(matthews(LABELS, found, weights), expected, rtol=1e-9)
@@ -87,7 +99,10 @@ def run(run_id, found, metric="accuracy", seconds=10.0):
 
 
 def test_a_comparison_says_how_much_better_and_how_much_slower():
-    ours, theirs = run("proposed-x", predictions(LABELS, 0.9, 3, 1), seconds=12.0), run("b", predictions(LABELS, 0.6, 3, 2))
+    ours, theirs = (
+        run("proposed-x", predictions(LABELS, 0.9, 3, 1), seconds=12.0),
+        run("b", predictions(LABELS, 0.6, 3, 2)),
+    )
     pair = compare_pair(ours, theirs)
     assert pair["difference"] == pytest.approx(ours.scores.mean() - theirs.scores.mean())
     assert pair["improvement_rate"] == pytest.approx(ours.scores.mean() / theirs.scores.mean() - 1)

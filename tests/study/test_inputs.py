@@ -1,4 +1,4 @@
-"""Run configs and data: what is there is right, and what is wrong ends in one sentence before training starts."""
+"""Run configs and data: what is there is right; what is wrong ends in a sentence before training starts."""
 
 import subprocess
 import sys
@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 import world
 import yaml
-from omegaconf import OmegaConf
-
 from conftest import ROOT, SEED_BASELINE, SEED_RUN
+from omegaconf import OmegaConf
 from src.main import BadInput
 from src.preprocess import batches, load_data
 from src.train import Training, search
@@ -162,7 +161,10 @@ def test_an_epoch_s_order_follows_from_its_seed_and_holds_every_row_once(data):
     [
         (["run=no-such-run", "mode=trial"], "there is no run 'no-such-run'; there are:"),
         ([f"run={SEED_RUN}", "mode=fast"], "mode is trial or full, not 'fast'"),
-        ([f"run={SEED_BASELINE}", "mode=trial", "dataset.name=/no/such/data"], "cannot load /no/such/data (sst2)"),
+        (
+            [f"run={SEED_BASELINE}", "mode=trial", "dataset.name=/no/such/data"],
+            "cannot load /no/such/data (sst2)",
+        ),
         ([f"run={SEED_BASELINE}", "mode=trial"], "cannot load nyu-mll/glue (sst2)"),
     ],
     ids=["run", "mode", "data", "no hub"],
@@ -186,5 +188,13 @@ def test_the_two_seed_runs_have_the_values_of_the_design():
     theirs = yaml.safe_load((ROOT / f"study/config/runs/{SEED_BASELINE}.yaml").read_text())
     assert ours["fw_lora"] == {"lambda_fw": 1e-4, "warmup_steps": 500, "fisher_alpha": 0.98}
     assert ours["training"] == theirs["training"] and ours["model"] == theirs["model"]
-    assert ours["model"]["lora"] | {"target_modules": 0} == {"rank": 8, "alpha": 16, "dropout": 0.1, "target_modules": 0}
-    assert ours["model"]["parameter_budget_percent"] == 0.2 and ours["optuna"]["n_trials"] == theirs["optuna"]["n_trials"]
+    assert ours["model"]["lora"] | {"target_modules": 0} == {
+        "rank": 8,
+        "alpha": 16,
+        "dropout": 0.1,
+        "target_modules": 0,
+    }
+    assert (
+        ours["model"]["parameter_budget_percent"] == 0.2
+        and ours["optuna"]["n_trials"] == theirs["optuna"]["n_trials"]
+    )

@@ -6,9 +6,6 @@ import itertools
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import AutoModelForSequenceClassification, set_seed
-
 from src.model import (
     FisherPenalty,
     FisherWeightedLora,
@@ -20,6 +17,8 @@ from src.model import (
     shrink_weights,
     singular_values,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import AutoModelForSequenceClassification, set_seed
 
 pytestmark = pytest.mark.study
 TARGETS = r".*layer\.\d+\.(attention\.self\.(query|key|value)|intermediate\.dense|output\.dense)"

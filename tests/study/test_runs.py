@@ -1,4 +1,4 @@
-"""The three commands as they stand, against labgate's stand-in for W&B; killed and resumed; and the Trainer."""
+"""The three commands, against labgate's stand-in for W&B; killed and resumed; and the Trainer."""
 
 import json
 import os
@@ -14,12 +14,11 @@ import pytest
 import torch
 import world
 import yaml
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments, set_seed
-
 from conftest import ROOT, SEED_BASELINE, SEED_RUN
+from peft import LoraConfig, get_peft_model
 from src.model import FisherPenalty, FisherWeightedLoraCallback
 from src.train import Training, fingerprint, search, train, warmup_fisher
+from transformers import AutoModelForSequenceClassification, Trainer, TrainingArguments, set_seed
 
 pytestmark = pytest.mark.study
 METHODS = [
@@ -56,9 +55,15 @@ def tracker(tmp_path_factory):
 
 def command(tiny, mode, run, results, **overrides):
     words = tiny | {key.replace("__", "."): value for key, value in overrides.items()}
-    return [sys.executable, "-u", "-m", "src.main", f"run={run}", f"results_dir={results}", f"mode={mode}"] + [
-        f"{key}={value}" for key, value in words.items()
-    ]
+    return [
+        sys.executable,
+        "-u",
+        "-m",
+        "src.main",
+        f"run={run}",
+        f"results_dir={results}",
+        f"mode={mode}",
+    ] + [f"{key}={value}" for key, value in words.items()]
 
 
 def logged(tracker, run_id):
@@ -68,16 +73,22 @@ def logged(tracker, run_id):
         f"run = wandb.Api().run('labgate/fw-lora/{run_id}')\n"
         "print('@' + json.dumps([run.summary._json_dict, dict(run.config), list(run.scan_history())]))"
     )
-    done = subprocess.run([sys.executable, "-c", script], env=tracker, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=tracker, capture_output=True, text=True, check=True
+    )
     return json.loads(next(line[1:] for line in done.stdout.splitlines() if line.startswith("@")))
 
 
 @pytest.mark.parametrize("run", METHODS)
-def test_a_trial_of_every_method_runs_both_its_phases_and_leaves_nothing_in_wandb(compose, run, monkeypatch, tmp_path):
+def test_a_trial_of_every_method_runs_both_its_phases_and_leaves_nothing_in_wandb(
+    compose, run, monkeypatch, tmp_path
+):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody is there, and nobody is asked
     penalties = []
     step = Training.step
-    monkeypatch.setattr(Training, "step", lambda self, batch: penalties.append(step(self, batch)) or penalties[-1])
+    monkeypatch.setattr(
+        Training, "step", lambda self, batch: penalties.append(step(self, batch)) or penalties[-1]
+    )
     train(compose(run, "trial"))
     assert (tmp_path / run / "adapter-seed-42" / "adapter_model.safetensors").stat().st_size > 0
     found = [row["train_penalty"].item() for row in penalties[-2:]]
@@ -104,7 +115,11 @@ def test_the_commands_of_the_contract_train_log_and_compare(tiny, tracker, tmp_p
         if run == SEED_RUN:
             settings |= {"optuna__n_trials": 2}
         done = subprocess.run(
-            command(tiny, "full", run, results, **settings), cwd=study, env=tracker, capture_output=True, text=True
+            command(tiny, "full", run, results, **settings),
+            cwd=study,
+            env=tracker,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr[-3000:]
 
@@ -113,12 +128,16 @@ def test_the_commands_of_the_contract_train_log_and_compare(tiny, tracker, tmp_p
     steps, epochs = history.dropna(subset=["train_loss"]), history.dropna(subset=["val_loss"])
     assert len(steps) == 2 * 36 and len(epochs) == 2 * 3
     assert sorted(steps["step"]) == sorted(2 * list(range(1, 37)))
-    assert (steps["train_penalty"][steps["step"] <= 10] == 0).all() and (steps["train_penalty"][steps["step"] > 11] > 0).all()
+    assert (steps["train_penalty"][steps["step"] <= 10] == 0).all() and (
+        steps["train_penalty"][steps["step"] > 11] > 0
+    ).all()
     gap = steps["train_loss"] - steps["train_task_loss"] - steps["train_penalty"]
     assert gap.abs().max() < 1e-6
     layers = [column for column in epochs if column.startswith("importance/")]
     assert len(layers) == 7 and epochs[layers].sum(axis=1).sub(1).abs().max() < 1e-6
-    assert 0.001 <= config["training"]["learning_rate"] <= 0.02 and config["training"]["learning_rate"] != 0.01
+    assert (
+        0.001 <= config["training"]["learning_rate"] <= 0.02 and config["training"]["learning_rate"] != 0.01
+    )
     last = epochs[epochs["epoch"] == 3]["val_accuracy"]
     assert summary["final_val_accuracy"] == pytest.approx(last.mean())
     assert summary["best_epoch"] in (1, 2, 3) and len(summary["val_predictions_per_seed"]) == 2
@@ -135,7 +154,9 @@ def test_the_commands_of_the_contract_train_log_and_compare(tiny, tracker, tmp_p
     assert done.returncode == 0, done.stderr[-3000:]
     for run in METHODS:
         metrics = json.loads((results / run / "metrics.json").read_text())
-        assert metrics["run_id"] == run and metrics["history"] and metrics["summary"]["final_train_seconds"] > 0
+        assert (
+            metrics["run_id"] == run and metrics["history"] and metrics["summary"]["final_train_seconds"] > 0
+        )
         figures = [path.name for path in (results / run).glob("*.pdf")]
         assert len(figures) == 3 and all(name.startswith(f"{run}_") for name in figures)
     found = json.loads((results / "comparison/aggregated_metrics.json").read_text())
@@ -144,27 +165,39 @@ def test_the_commands_of_the_contract_train_log_and_compare(tiny, tracker, tmp_p
         "McNemar",
         "paired bootstrap over examples and seeds",
     }
-    assert {run: found["metrics"]["final_val_accuracy"][run] for run in METHODS}[SEED_RUN] == summary["final_val_accuracy"]
+    assert {run: found["metrics"]["final_val_accuracy"][run] for run in METHODS}[SEED_RUN] == summary[
+        "final_val_accuracy"
+    ]
     drawn = {path.name for path in (results / "comparison").glob("*.pdf")}
     assert {"comparison_accuracy_box_plot.pdf", "comparison_table.pdf", "comparison_differences.pdf"} <= drawn
     assert all(name.startswith("comparison_") for name in drawn)
 
 
 def weights_of(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("adapter-*/adapter_model.safetensors"))}
+    return {
+        path.name: path.read_bytes() for path in sorted(folder.glob("adapter-*/adapter_model.safetensors"))
+    }
 
 
 @pytest.mark.parametrize("run", [SEED_RUN, "comparative-adalora-tuned-roberta-base--CoLA--b02"])
 def test_a_training_that_was_killed_goes_on_with_the_same_numbers(tiny, tracker, tmp_path, run):
     more = world.make_data(tmp_path / "data", train=400)
-    settings = {"dataset__name": more, "training__epochs": 4, "training__repeats": 2, "fw_lora__warmup_steps": 70}
+    settings = {
+        "dataset__name": more,
+        "training__epochs": 4,
+        "training__repeats": 2,
+        "fw_lora__warmup_steps": 70,
+    }
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     subprocess.run(command(tiny, "full", run, whole, **settings), cwd=ROOT / "study", env=tracker, check=True)
     expected = logged(tracker, run)[0]
 
     words = command(tiny, "full", run, cut, **settings)
     killed = 0
-    for marker in ("seed 42, epoch 2", "seed 43, epoch 1"):  # in the middle of a seed, and between two seeds' ends
+    for marker in (
+        "seed 42, epoch 2",
+        "seed 43, epoch 1",
+    ):  # in the middle of a seed, and between two seeds' ends
         process = subprocess.Popen(words, cwd=ROOT / "study", env=tracker, stdout=subprocess.PIPE, text=True)
         for line in process.stdout:
             if line.startswith(marker):
@@ -261,7 +294,9 @@ def test_the_callback_makes_a_trainer_do_the_same_and_resume(tiny, tmp_path):
         set_seed(0)
         model = AutoModelForSequenceClassification.from_pretrained(tiny["model.pretrained_id"], num_labels=2)
         targets = ["query", "value"]
-        model = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=4, target_modules=targets))
+        model = get_peft_model(
+            model, LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=4, target_modules=targets)
+        )
         args = TrainingArguments(
             output_dir=str(folder),
             max_steps=12,
@@ -291,4 +326,6 @@ def test_the_callback_makes_a_trainer_do_the_same_and_resume(tiny, tmp_path):
     plain, _ = trainer(tmp_path / "plain")
     plain.remove_callback(FisherWeightedLoraCallback)
     plain.train()
-    assert any(not torch.equal(p, dict(plain.model.named_parameters())[n]) for n, p in theirs.items() if "lora_" in n)
+    assert any(
+        not torch.equal(p, dict(plain.model.named_parameters())[n]) for n, p in theirs.items() if "lora_" in n
+    )
