@@ -28,7 +28,7 @@ STUDY_WITH ?=
 
 test-study:  ## the study's tests, in an environment that has torch; STUDY_WITH=torch==VERSION picks one
 	uv venv --quiet --allow-existing $(STUDY_ENV)
-	uv pip install --quiet --python $(STUDY_ENV) -r study/pyproject.toml pytest $(STUDY_WITH)
+	uv pip install --quiet --python $(STUDY_ENV) -r study/pyproject.toml accelerate pytest $(STUDY_WITH)
 	$(STUDY_ENV)/bin/pytest -o addopts= -o pythonpath="study tests/study" --import-mode=importlib -q \
 		--confcutdir tests/study tests/study
 
