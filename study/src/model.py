@@ -189,7 +189,7 @@ class FisherWeightedLora(Lora):
             raise ValueError("FW-LoRA runs in one process: F is not averaged over ranks")
         self.hooked: set[int] = set()
         self.fisher = torch.zeros(len(self.frozen), device=self.no_penalty.device)
-        self.squares = torch.zeros_like(self.fisher)
+        self.norms: list[list[Tensor]] = [[] for _ in self.frozen]
         self.weights: Tensor | None = None
         self.measuring = False
 
@@ -204,17 +204,18 @@ class FisherWeightedLora(Lora):
 
     def _measure(self, m: int, weight: Tensor) -> None:
         """Takes the norm as soon as the gradient is there and drops it, so that no clipping ever sees it."""
-        self.squares[m] += torch.linalg.vector_norm(weight.grad, dtype=torch.float32).square()
+        self.norms[m].append(torch.linalg.vector_norm(weight.grad, dtype=torch.float32))
         weight.grad = None
 
     @torch.no_grad()
     def finish_backward(self) -> Tensor:
         if self.measuring:
             fade = self.settings.fisher_alpha**self.settings.fisher_every
-            self.fisher.mul_(fade).add_(self.squares, alpha=1 - fade)
-            self.squares.zero_()
-            for weight in self.frozen:
+            norms = torch.stack([norm for found in self.norms for norm in found]).view(len(self.frozen), -1)
+            self.fisher.mul_(fade).add_(norms.square().sum(dim=1), alpha=1 - fade)
+            for weight, found in zip(self.frozen, self.norms, strict=True):
                 weight.requires_grad_(False)
+                found.clear()
         if self.weights is None or self.settings.decoupled:
             return self.no_penalty
         penalty = self.no_penalty
