@@ -261,6 +261,17 @@ def test_another_configuration_never_resumes_from_this_one_s_files(compose):
     assert fingerprint(cfg) == fingerprint(compose(results_dir="elsewhere"))
 
 
+def test_bf16_is_what_the_forward_pass_runs_in_and_adds_nothing_to_the_loss(compose, data):
+    seen = []
+    training = Training(compose(SEED_BASELINE, training__mixed_precision="bf16"), data, data.train, 0)
+    training.model.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs.logits.dtype))
+    for batch in training.epoch_batches(1):
+        row = training.step(batch)
+        assert row["train_penalty"] == 0 and row["train_loss"].dtype == torch.float32
+    assert set(seen) == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in training.model.parameters())
+
+
 def test_gradient_accumulation_trains_as_one_batch_does(compose, data):
     def trained(parts):
         cfg = compose(SEED_BASELINE, training__gradient_accumulation_steps=parts, training__optimizer="sgd")
