@@ -6,14 +6,20 @@ command line has the last word. A key that config.yaml does not declare is refus
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 RUNS = Path(__file__).resolve().parents[1] / "config" / "runs"
 
@@ -58,6 +64,29 @@ def apply_mode(cfg: DictConfig) -> DictConfig:
     else:
         raise BadInput(f"mode is trial or full, not {cfg.mode!r}")
     return cfg
+
+
+def suggest(trial: Trial, key: str, space: DictConfig) -> float | int | str:
+    """A value for a hyper-parameter, as the run config's search space describes it."""
+    if space.type == "loguniform":
+        return trial.suggest_float(key, space.low, space.high, log=True)
+    if space.type == "uniform":
+        return trial.suggest_float(key, space.low, space.high)
+    if space.type == "int":
+        return trial.suggest_int(key, space.low, space.high, step=space.get("step", 1))
+    if space.type == "categorical":
+        return trial.suggest_categorical(key, list(space.choices))
+    raise BadInput(f"{key}: no search over {space.type!r}")
+
+
+def fingerprint(cfg: DictConfig) -> str:
+    """Names files by the configuration that they belong to: another one never resumes from them."""
+    settings = {
+        key: value
+        for key, value in OmegaConf.to_container(cfg).items()
+        if key not in ("results_dir", "wandb")
+    }
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @hydra.main(version_base="1.3", config_path="../config", config_name="config")

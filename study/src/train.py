@@ -7,8 +7,6 @@ three times a step. What was done is kept after every epoch, so that the same co
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 import resource
 import time
@@ -27,7 +25,7 @@ from sklearn.metrics import accuracy_score, matthews_corrcoef
 from torch import Tensor, nn
 from transformers import get_scheduler, set_seed
 
-from src.main import BadInput
+from src.main import BadInput, fingerprint, suggest
 from src.model import effective_rank, factors, singular_values
 from src.preprocess import Batch, Data, batches, build, count_parameters, load_data
 
@@ -244,18 +242,6 @@ def search(cfg: DictConfig, data: Data, journal: Path) -> dict[str, Any]:
     return study.best_params
 
 
-def suggest(trial: optuna.Trial, key: str, space: DictConfig) -> Any:
-    if space.type == "loguniform":
-        return trial.suggest_float(key, space.low, space.high, log=True)
-    if space.type == "uniform":
-        return trial.suggest_float(key, space.low, space.high)
-    if space.type == "int":
-        return trial.suggest_int(key, space.low, space.high, step=space.get("step", 1))
-    if space.type == "categorical":
-        return trial.suggest_categorical(key, list(space.choices))
-    raise BadInput(f"{key}: no search over {space.type!r}")
-
-
 def train_seed(
     cfg: DictConfig, data: Data, seed: int, checkpoint: Path, done: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -361,16 +347,6 @@ def keep(path: Path, state: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)
-
-
-def fingerprint(cfg: DictConfig) -> str:
-    """Names files by the configuration that they belong to: another one never resumes from them."""
-    settings = {
-        key: value
-        for key, value in OmegaConf.to_container(cfg).items()
-        if key not in ("results_dir", "wandb")
-    }
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def summarise(run: Any, cfg: DictConfig, data: Data, outcomes: list[dict[str, Any]]) -> None:
