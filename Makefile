@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-.PHONY: check format lint types test test-all test-study docs docs-current fuzz
-=======
-.PHONY: check format lint types test test-all test-clients docs docs-current fuzz
->>>>>>> wandb
+.PHONY: check format lint types test test-all test-study test-clients docs docs-current fuzz
 
 check: lint types test docs-current  ## what CI runs
 
