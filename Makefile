@@ -1,4 +1,4 @@
-.PHONY: check format lint types test test-all test-clients docs docs-current fuzz
+.PHONY: check format lint types test test-all test-study test-clients docs docs-current fuzz
 
 check: lint types test docs-current  ## what CI runs
 
@@ -17,7 +17,16 @@ test:
 	uv run pytest
 
 test-all:
-	uv run pytest -m "slow or not slow"
+	uv run pytest -m "slow or not slow and not study"
+
+STUDY_ENV ?= .cache/study-env
+STUDY_WITH ?=
+
+test-study:  ## the study's tests, in an environment that has torch; STUDY_WITH=torch==VERSION picks one
+	uv venv --quiet --allow-existing $(STUDY_ENV)
+	uv pip install --quiet --python $(STUDY_ENV) -r study/pyproject.toml accelerate pytest $(STUDY_WITH)
+	$(STUDY_ENV)/bin/pytest -o addopts= -o pythonpath="study tests/study" --import-mode=importlib -q \
+		--confcutdir tests/study tests/study
 
 test-clients:  ## every official client; makes environments for them on first use
 	uv run pytest -m clients -n 2
