@@ -186,6 +186,7 @@ def test_a_training_that_was_killed_goes_on_with_the_same_numbers(tiny, tracker,
     more = world.make_data(tmp_path / "data", train=400)
     settings = {
         "dataset__name": more,
+        "cache_dir": tmp_path / "cache",  # `datasets` takes two folders of one name for the same data
         "training__epochs": 4,
         "training__repeats": 2,
         "fw_lora__warmup_steps": 70,
