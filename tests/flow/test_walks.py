@@ -157,6 +157,12 @@ def test_a_function_that_one_line_calls_often_is_still_followed_from_others():
     assert "the end" in printed
 
 
+@pytest.mark.parametrize("function", ["missing_keys", "get_type", "is_readonly"])
+def test_what_an_omegaconf_function_gives_that_is_not_followed_is_not_taken_for_a_config(function):
+    walk = follow(f"found = OmegaConf.{function}(cfg)\nprint(found.union([1]))")["ours full"]
+    assert faults(walk) == [] and faults(walk, certain=False) == []
+
+
 EITHER_WAY = """
 def main(cfg):
     print(cfg.nothing)
