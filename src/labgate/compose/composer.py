@@ -144,7 +144,7 @@ class Composer:
                 if self._stop.is_set():
                     return
                 with suppress(ComposerError):  # whoever asks will be told
-                    self._composed(request)
+                    self.compose(request)
 
         if self._aside is None and asked:
             self._aside = threading.Thread(target=each, daemon=True)
@@ -152,9 +152,6 @@ class Composer:
 
     def compose(self, request: Request) -> Composition:
         """The config of `request`, from memory when it was asked for before."""
-        return self._composed(request)
-
-    def _composed(self, request: Request) -> Composition:
         # `src.main` and the `src.train` that it starts ask for the same, but for a name that few configs use.
         asked = request if self._job_matters else replace(request, job="main")
         with self._lock:

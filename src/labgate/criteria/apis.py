@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from labgate.bundle import Bundle, Source
+from labgate.bundle.kept import kept
+from labgate.bundle.syntax import every
 from labgate.checks import Answers, CannotLookError, check
 from labgate.finding import Evidence, Impact, cannot_tell, failed, passed
 from labgate.flow import Call, Event, Flow, Known, Use, Walk
@@ -33,7 +35,9 @@ def _uses(flow: Flow) -> list[_Met]:
     return [_met(path, pairs) for (path, _, _), pairs in found.items()]
 
 
+@kept
 def _calls(flow: Flow) -> list[_Met]:
+    """Every call of something outside, once a place, as `_uses`; three checks ask."""
     found: dict[tuple[str, str, int, int], list[tuple[Call, Walk]]] = {}
     for walk in flow.walks:
         for call in walk.of(Call):
@@ -218,8 +222,8 @@ def results_are_unpacked_as_they_come(bundle: Bundle, flow: Flow, packages: Pack
 def _unpackings(source: Source) -> dict[tuple[int, int], int]:
     """Where a call stands whose result is unpacked, and into how many names."""
     found = {}
-    for node in source.nodes:
-        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Call):
+    for node in every(source.tree, ast.Assign):
+        if not isinstance(node.value, ast.Call):
             continue
         for target in node.targets:
             if isinstance(target, ast.Tuple | ast.List):
